@@ -1,0 +1,192 @@
+//! Reading an adapter into a model: all of it fits, or nothing changes.
+
+use super::names::{bias_name, file_name, with_prefix};
+use super::{AdapterFileError, CONFIG_FILE, MAX_CONFIG_BYTES, MODEL_FILE, tensors};
+use crate::config::LoraConfig;
+use crate::inject::{InjectReport, Injection, Plan, apply, plan};
+use crate::{Mode, ModuleTree, model};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use tch::{Kind, TchError, Tensor};
+
+/// What a loaded adapter is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trainability {
+    /// It trains on, if it is active.
+    Trainable,
+    /// It does not train, and dropout is off in the whole model, as in PEFT.
+    Frozen,
+}
+
+/// What a load did.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct LoadReport {
+    /// The injection that made room for the tensors.
+    pub injection: InjectReport,
+    /// How many tensors were read.
+    pub tensors: usize,
+}
+
+/// Reads the adapter in `folder` into `model` under the name `adapter_name`, using the backends linked in.
+///
+/// Half-precision tensors become f32, as in PEFT. The first adapter of a model is active; a further one waits for
+/// [`set_adapter`](crate::model::set_adapter).
+///
+/// # Errors
+/// [`AdapterFileError::Misfit`] names every tensor that is missing, unexpected or of a wrong shape. On any error the model is
+/// unchanged.
+pub fn load_adapter(
+    model: &mut impl ModuleTree,
+    folder: impl AsRef<Path>,
+    adapter_name: &str,
+    trainability: Trainability,
+) -> Result<LoadReport, AdapterFileError> {
+    load_adapter_with(&Injection::new(), model, folder, adapter_name, trainability)
+}
+
+/// [`load_adapter`] with an injection of your own (a registry, a `VarStore`).
+///
+/// # Errors
+/// Those of [`load_adapter`].
+pub fn load_adapter_with(
+    injection: &Injection<'_>,
+    model: &mut impl ModuleTree,
+    folder: impl AsRef<Path>,
+    adapter_name: &str,
+    trainability: Trainability,
+) -> Result<LoadReport, AdapterFileError> {
+    let folder = folder.as_ref();
+    let config = read_config(folder)?;
+    let path = folder.join(MODEL_FILE);
+    let found = read_tensors(folder)?;
+
+    let inject = |source| AdapterFileError::Inject { path: folder.to_owned(), source: Box::new(source) };
+    let plan = plan(injection, &model.collect_leaves(), &config, adapter_name).map_err(inject)?;
+    let expected = expected(model, &plan);
+    let copies = matched(&path, found, expected)?;
+    let tensors = copies.len();
+    copy(&copies).map_err(|(tensor, source)| AdapterFileError::Torch { tensor, source })?;
+    for warning in &plan.warnings {
+        tracing::warn!("{}: {warning}", folder.display());
+    }
+    let mut injection = apply(model, plan);
+    if trainability == Trainability::Frozen {
+        freeze(model, adapter_name);
+        (injection.trainable, injection.total) = model::count_parameters(model);
+    }
+    Ok(LoadReport { injection, tensors })
+}
+
+fn read_config(folder: &Path) -> Result<LoraConfig, AdapterFileError> {
+    let path = folder.join(CONFIG_FILE);
+    let io = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => AdapterFileError::Missing { path: path.clone() },
+        _ => AdapterFileError::Io { path: path.clone(), source },
+    };
+    let mut text = String::new();
+    let file = File::open(&path).map_err(io)?;
+    file.take(MAX_CONFIG_BYTES).read_to_string(&mut text).map_err(io)?;
+    LoraConfig::from_json(&text).map_err(|source| AdapterFileError::Config { path: path.clone(), source })
+}
+
+fn read_tensors(folder: &Path) -> Result<BTreeMap<String, Tensor>, AdapterFileError> {
+    let path = folder.join(MODEL_FILE);
+    let bytes = std::fs::read(&path).map_err(|source| {
+        let pickle = folder.join("adapter_model.bin");
+        match source.kind() {
+            std::io::ErrorKind::NotFound if pickle.exists() => AdapterFileError::Pickle { path: pickle },
+            std::io::ErrorKind::NotFound => AdapterFileError::Missing { path: path.clone() },
+            _ => AdapterFileError::Io { path: path.clone(), source },
+        }
+    })?;
+    let tensors = tensors::decode(&bytes, &path)?;
+    Ok(tensors.into_iter().map(|(name, tensor)| (with_prefix(&name), tensor)).collect())
+}
+
+/// The tensors that `plan` asks of the file: by the name in the file, where the values go.
+fn expected(model: &impl ModuleTree, plan: &Plan) -> BTreeMap<String, Tensor> {
+    let mut expected = BTreeMap::new();
+    for (path, change) in &plan.changes {
+        let adapter = change.adapter(&plan.adapter_name);
+        for (parameter, tensor) in adapter.iter().flat_map(|adapter| adapter.parameters(&plan.adapter_name)) {
+            expected.insert(file_name(path, &parameter, &plan.adapter_name), tensor.shallow_clone());
+        }
+    }
+    if plan.trained_biases.is_empty() {
+        return expected;
+    }
+    let leaves = model.collect_leaves();
+    let slots = leaves
+        .slots
+        .iter()
+        .filter_map(|(path, slot)| Some((format!("{path}.bias"), slot.layer().innermost().bias()?)));
+    let others = leaves.parameters.iter().map(|(path, tensor)| (path.to_string(), tensor.shallow_clone()));
+    for (path, tensor) in slots.chain(others).filter(|(path, _)| plan.trained_biases.contains(path)) {
+        let adapted = path.strip_suffix(".bias").is_some_and(|module| plan.changes.contains_key(module));
+        expected.insert(bias_name(&path, adapted), tensor);
+    }
+    expected
+}
+
+/// A tensor of the file and the one that it goes to.
+struct CopyOf {
+    name: String,
+    from: Tensor,
+    to: Tensor,
+}
+
+fn matched(
+    path: &Path,
+    mut found: BTreeMap<String, Tensor>,
+    expected: BTreeMap<String, Tensor>,
+) -> Result<Vec<CopyOf>, AdapterFileError> {
+    let mut missing = Vec::new();
+    let mut wrong_shape = Vec::new();
+    let mut copies = Vec::new();
+    for (name, to) in expected {
+        match found.remove(&name) {
+            None => missing.push(name),
+            Some(from) if from.size() != to.size() => wrong_shape.push((name, from.size(), to.size())),
+            Some(from) => copies.push(CopyOf { name, from, to }),
+        }
+    }
+    let unexpected: Vec<String> = found.into_keys().collect();
+    if missing.is_empty() && unexpected.is_empty() && wrong_shape.is_empty() {
+        return Ok(copies);
+    }
+    Err(AdapterFileError::Misfit { path: path.to_owned(), missing, unexpected, wrong_shape })
+}
+
+/// Copies every tensor. The adapters' own are not part of the model yet; biases are, so they are copied last, after
+/// everything that could fail has been tried on a scratch copy.
+fn copy(copies: &[CopyOf]) -> Result<(), (String, TchError)> {
+    let _guard = tch::no_grad_guard();
+    let mut converted = Vec::new();
+    for copy in copies {
+        let from = copy.from.f_to_device(copy.to.device()).and_then(|from| from.f_to_kind(copy.to.kind()));
+        converted.push(from.map_err(|error| (copy.name.clone(), error))?);
+    }
+    for (copy, from) in copies.iter().zip(&converted) {
+        copy.to.shallow_clone().f_copy_(from).map_err(|error| (copy.name.clone(), error))?;
+    }
+    Ok(())
+}
+
+/// An adapter that does not train: its parameters are frozen, and dropout is off in the whole model.
+fn freeze(model: &mut impl ModuleTree, adapter_name: &str) {
+    model::set_mode(model, Mode::Eval);
+    let names: BTreeSet<String> = [adapter_name.to_owned()].into();
+    let mut leaves = model.collect_leaves_mut();
+    for (_, slot) in &mut leaves.slots {
+        if let Some(adapter) = slot.layer().as_lora().and_then(|lora| lora.lora().adapter(adapter_name)) {
+            for (_, tensor) in adapter.parameters(adapter_name) {
+                debug_assert!(tensor.is_leaf() && tensor.kind() != Kind::Int && !names.is_empty());
+                // A floating leaf takes any flag.
+                let _ = tensor.f_set_requires_grad(false);
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The adapter life cycle of a whole model: each function broadcasts to every tuner layer.
+//!
+//! What can fail is checked on every layer before any layer is changed.
+
+mod adapters;
+mod merge;
+mod scale;
+
+pub use adapters::{
+    active_adapters, adapter_names, count_parameters, delete_adapter, disable_adapters, enable_adapters,
+    set_adapter, set_mode, var_store,
+};
+pub use merge::{merge_adapter, merge_and_unload, unload, unmerge_adapter};
+pub use scale::{scale_adapters, set_scale, unscale_adapters, with_adapter_scale};
+
+use crate::{BaseTunerLayer, LoraLayer, ModuleTree, TunerError};
+
+/// Runs `visit` on every tuner layer, in tree order, up to the first error.
+fn each_tuner(
+    model: &impl ModuleTree,
+    mut visit: impl FnMut(&dyn BaseTunerLayer) -> Result<(), TunerError>,
+) -> Result<(), TunerError> {
+    let leaves = model.collect_leaves();
+    leaves.slots.iter().filter_map(|(_, slot)| slot.layer().as_tuner()).try_for_each(&mut visit)
+}
+
+/// Runs `change` on every tuner layer, in tree order, up to the first error.
+fn each_tuner_mut(
+    model: &mut impl ModuleTree,
+    mut change: impl FnMut(&mut dyn BaseTunerLayer) -> Result<(), TunerError>,
+) -> Result<(), TunerError> {
+    let mut leaves = model.collect_leaves_mut();
+    leaves.slots.iter_mut().filter_map(|(_, slot)| slot.layer_mut().as_tuner_mut()).try_for_each(&mut change)
+}
+
+/// Runs `change` on every LoRA layer, in tree order, up to the first error.
+fn each_lora_mut(
+    model: &mut impl ModuleTree,
+    mut change: impl FnMut(&mut dyn LoraLayer) -> Result<(), TunerError>,
+) -> Result<(), TunerError> {
+    let mut leaves = model.collect_leaves_mut();
+    leaves.slots.iter_mut().filter_map(|(_, slot)| slot.layer_mut().as_lora_mut()).try_for_each(&mut change)
+}
+
+/// Checks that some layer knows each of `names`.
+fn require_known(model: &impl ModuleTree, names: &[&str]) -> Result<(), TunerError> {
+    let known = adapter_names(model);
+    match names.iter().find(|name| !known.iter().any(|known| known == *name)) {
+        None => Ok(()),
+        Some(name) => Err(TunerError::UnknownAdapter { adapter: (*name).to_owned(), known }),
+    }
+}
