@@ -32,7 +32,7 @@ pub use inject::{AdaptedLayer, InjectError, InjectReport, Injection, Problem, in
 pub use layer::{Layer, LayerError, Linear, MergeDelta};
 pub use lora::{LoraAdapter, LoraLayer, LoraLinear, LoraOptions};
 pub use qtuner_derive::ModuleTree;
-pub use registry::{DispatchError, Dispatcher, Registry, RegistryError};
+pub use registry::{DispatchError, Dispatcher, LayerSource, LoadError, Registry, RegistryError};
 pub use slot::Slot;
 pub use store::AdapterStore;
 pub use tree::{Leaves, LeavesMut, ModulePath, ModuleTree};

@@ -137,7 +137,8 @@ fn several_adapters_are_saved_in_pefts_layout() {
 #[test]
 fn a_frozen_adapter_does_not_train_and_drops_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    save_adapter(&trained(&config().with_lora_dropout(0.5), "default"), "default", folder.path()).unwrap();
+    let config = config().with_lora_dropout(0.5).with_bias(Bias::All);
+    save_adapter(&trained(&config, "default"), "default", folder.path()).unwrap();
     let mut frozen = Model::new(2);
     let report = load_adapter(&mut frozen, folder.path(), "default", Trainability::Frozen).unwrap();
     assert_eq!(report.injection.trainable, 0);
@@ -145,7 +146,7 @@ fn a_frozen_adapter_does_not_train_and_drops_nothing() {
     assert_eq!(frozen.forward(&input()), frozen.forward(&input()));
     let mut trainable = Model::new(2);
     let report = load_adapter(&mut trainable, folder.path(), "default", Trainability::Trainable).unwrap();
-    assert_eq!(report.injection.trainable, 4 * 2 * (WIDTH + WIDTH));
+    assert_eq!(report.injection.trainable, 4 * 2 * (WIDTH + WIDTH) + 6 * WIDTH + 10);
 }
 
 #[test]

@@ -5,8 +5,8 @@ mod support;
 
 use qtuner_core::registry::{Claim, DispatchError, Dispatcher};
 use qtuner_core::{
-    Bias, InjectError, Injection, Layer, LoraConfig, LoraLayer, LoraLinear, LoraOptions, ModuleTree, Problem,
-    Registry, Slot, dense, inject_adapter, model, source,
+    AdapterState, Bias, InjectError, Injection, Layer, LoraConfig, LoraLayer, LoraLinear, LoraOptions, Mode,
+    ModuleTree, Problem, Registry, Slot, dense, inject_adapter, model, source,
 };
 use std::cell::Cell;
 use support::{CPU, Model, WIDTH, fingerprint, input, perturb, slot};
@@ -102,6 +102,35 @@ fn a_second_adapter_waits_until_it_is_set() {
     model::set_adapter(&mut model, &["second"]).unwrap();
     assert_eq!(model::count_parameters(&model).0, 2 * 3 * (WIDTH + WIDTH));
     assert_eq!(model.layers[0].up_proj.layer().kind_name(), "lora.Linear");
+}
+
+#[test]
+fn the_first_adapter_after_all_were_deleted_is_active_everywhere() {
+    let mut model = Model::new(1);
+    inject_adapter(&mut model, &config(), "old").unwrap();
+    model::delete_adapter(&mut model, "old").unwrap();
+    let report =
+        inject_adapter(&mut model, &LoraConfig::new(["q_proj", "up_proj"]).with_rank(1), "new").unwrap();
+    assert_eq!(report.trainable, 2 * (WIDTH + WIDTH));
+    let leaves = model.collect_leaves();
+    let tuners: Vec<_> = leaves.slots.iter().filter_map(|(_, slot)| slot.layer().as_tuner()).collect();
+    assert_eq!(tuners.len(), 3);
+    assert!(tuners.iter().all(|tuner| tuner.active_adapters() == ["new"]));
+}
+
+#[test]
+fn new_layers_join_the_model_as_it_is() {
+    let mut model = Model::new(1);
+    inject_adapter(&mut model, &config().with_bias(Bias::LoraOnly), "first").unwrap();
+    model::disable_adapters(&mut model).unwrap();
+    model::set_mode(&mut model, Mode::Eval);
+    inject_adapter(&mut model, &LoraConfig::new(["up_proj"]).with_rank(1), "second").unwrap();
+    let up_proj = model.layers[0].up_proj.layer().as_tuner().unwrap();
+    assert_eq!((up_proj.adapter_state(), up_proj.mode()), (AdapterState::Disabled, Mode::Eval));
+    assert_eq!(up_proj.active_adapters(), ["first"]);
+    let trains = |slot: &Slot| slot.layer().bias().unwrap().requires_grad();
+    assert!(trains(&model.layers[0].self_attn.q_proj), "the first adapter's biases go on training");
+    assert!(!trains(&model.layers[0].up_proj));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use tch::{Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 /// What a loaded adapter is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +72,10 @@ pub fn load_adapter_with(
     for warning in &plan.warnings {
         tracing::warn!("{}: {warning}", folder.display());
     }
+    let biases = plan.trained_biases.clone();
     let mut injection = apply(model, plan);
     if trainability == Trainability::Frozen {
-        freeze(model, adapter_name);
+        freeze(model, adapter_name, &biases);
         (injection.trainable, injection.total) = model::count_parameters(model);
     }
     Ok(LoadReport { injection, tensors })
@@ -175,18 +176,23 @@ fn copy(copies: &[CopyOf]) -> Result<(), (String, TchError)> {
     Ok(())
 }
 
-/// An adapter that does not train: its parameters are frozen, and dropout is off in the whole model.
-fn freeze(model: &mut impl ModuleTree, adapter_name: &str) {
+/// An adapter that does not train: its parameters and its biases are frozen, and dropout is off in the whole model.
+fn freeze(model: &mut impl ModuleTree, adapter_name: &str, biases: &BTreeSet<String>) {
     model::set_mode(model, Mode::Eval);
-    let names: BTreeSet<String> = [adapter_name.to_owned()].into();
-    let mut leaves = model.collect_leaves_mut();
-    for (_, slot) in &mut leaves.slots {
+    // Leaves take any flag, and the plan has seen that all of these are leaves.
+    let freeze = |tensor: &Tensor| drop(tensor.f_set_requires_grad(false));
+    let leaves = model.collect_leaves();
+    for (path, slot) in &leaves.slots {
         if let Some(adapter) = slot.layer().as_lora().and_then(|lora| lora.lora().adapter(adapter_name)) {
-            for (_, tensor) in adapter.parameters(adapter_name) {
-                debug_assert!(tensor.is_leaf() && tensor.kind() != Kind::Int && !names.is_empty());
-                // A floating leaf takes any flag.
-                let _ = tensor.f_set_requires_grad(false);
-            }
+            adapter.parameters(adapter_name).iter().for_each(|(_, tensor)| freeze(tensor));
+        }
+        if biases.contains(&format!("{path}.bias")) {
+            slot.layer().innermost().bias().iter().for_each(freeze);
+        }
+    }
+    for (path, tensor) in &leaves.parameters {
+        if biases.contains(path.as_str()) {
+            freeze(tensor);
         }
     }
 }

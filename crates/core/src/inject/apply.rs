@@ -8,26 +8,34 @@ use tch::Tensor;
 
 /// Carries out `plan` on the model that it was made for.
 pub(crate) fn apply(model: &mut impl ModuleTree, plan: Plan) -> InjectReport {
-    let Plan { adapter_name, config, mut changes, store, active, trained_biases, survey, warnings } = plan;
+    let Plan { adapter_name, config, mut changes, store, situation, trained_biases, survey, warnings } = plan;
     let mut layers = Vec::new();
     let mut leaves = model.collect_leaves_mut();
     freeze(&leaves.slots, &leaves.parameters, &trained_biases);
     for (path, slot) in &mut leaves.slots {
-        let Some(change) = changes.remove(path.as_str()) else { continue };
+        let change = changes.remove(path.as_str());
         let backend = match change {
-            Change::Wrap { mut wrapper, backend } => {
-                settled(&wrapper.lora_mut().settle(path.as_str(), &store, &active));
+            Some(Change::Wrap { mut wrapper, backend }) => {
+                settled(&wrapper.lora_mut().settle(path.as_str(), &store, &situation));
                 drop(slot.replace(wrapper));
-                backend
+                Some(backend)
             }
-            Change::Add { adapter, backend } => {
+            Some(Change::Add { adapter, backend }) => {
                 if let Some(lora) = slot.layer_mut().as_lora_mut() {
                     lora.lora_mut().insert(&adapter_name, adapter);
-                    settled(&lora.lora_mut().apply_trainability());
+                    settled(&lora.lora_mut().join(&situation));
                 }
-                backend
+                Some(backend)
+            }
+            // A layer whose adapters were all deleted follows the model's new list of active ones.
+            None => {
+                if let Some(lora) = slot.layer_mut().as_lora_mut() {
+                    settled(&lora.lora_mut().join(&situation));
+                }
+                None
             }
         };
+        let Some(backend) = backend else { continue };
         if let Some(lora) = slot.layer().as_lora() {
             layers.extend(AdaptedLayer::of(path.as_str(), backend, lora, &adapter_name));
         }

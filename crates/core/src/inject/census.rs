@@ -1,6 +1,7 @@
 //! What a model consists of, and what it holds of adapters: looked at once, before anything is planned.
 
 use crate::config::{Bias, LoraConfig, ModuleKind};
+use crate::lora::Situation;
 use crate::tree::Leaves;
 use crate::{AdapterStore, LoraLayer, Slot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +22,8 @@ pub(crate) struct Census {
     pub(crate) duplicates: Vec<String>,
     /// The adapters of the model and their configs.
     pub(crate) adapters: BTreeMap<String, Arc<LoraConfig>>,
-    /// The active adapters, if the model has any adapter.
-    pub(crate) active: Vec<String>,
+    /// What the model's tuner layers have in common, if there are any.
+    pub(crate) situation: Option<Situation>,
     /// The store of the adapters that the model has.
     pub(crate) store: Option<AdapterStore>,
     /// Where the first slot is.
@@ -49,7 +50,11 @@ impl Census {
                 .map(|(path, _)| path.to_string())
                 .filter(|path| !seen.insert(path.clone()))
                 .collect(),
-            active: lora().next().map(|layer| layer.active_adapters().to_vec()).unwrap_or_default(),
+            situation: lora().next().map(|layer| Situation {
+                active: layer.active_adapters().to_vec(),
+                state: layer.adapter_state(),
+                mode: layer.mode(),
+            }),
             store: lora().find_map(|layer| LoraLayer::lora(layer).store().cloned()),
             device: leaves.slots.first().map_or(Device::Cpu, |(_, slot)| slot.layer().device()),
             adapters,
@@ -57,8 +62,9 @@ impl Census {
     }
 
     /// An adapter of the model that trains biases: there may be only one such.
-    pub(crate) fn bias_trainer(&self) -> Option<&str> {
-        self.adapters.iter().find(|(_, config)| config.bias != Bias::None).map(|(name, _)| name.as_str())
+    pub(crate) fn bias_trainer(&self) -> Option<(&str, &LoraConfig)> {
+        let mut adapters = self.adapters.iter().map(|(name, config)| (name.as_str(), &**config));
+        adapters.find(|(_, config)| config.bias != Bias::None)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::{Census, InjectError, Injection, Problem};
 use crate::config::{Bias, LoraConfig, Survey, TargetMatcher};
-use crate::lora::{LoraAdapter, LoraOptions};
+use crate::lora::{LoraAdapter, LoraOptions, Situation};
 use crate::registry::DispatchError;
 use crate::tree::Leaves;
-use crate::{AdapterStore, LoraLayer, Registry, Slot};
+use crate::{AdapterState, AdapterStore, LoraLayer, Mode, Registry, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tch::Tensor;
@@ -17,7 +17,8 @@ pub(crate) struct Plan {
     /// What each targeted slot gets, by the slot's name.
     pub(crate) changes: BTreeMap<String, Change>,
     pub(crate) store: AdapterStore,
-    pub(crate) active: Vec<String>,
+    /// What all tuner layers of the model will have in common.
+    pub(crate) situation: Situation,
     /// Names of the parameters outside of adapters that train, because of `bias`.
     pub(crate) trained_biases: BTreeSet<String>,
     pub(crate) survey: Survey,
@@ -56,7 +57,7 @@ pub(crate) fn plan(
     let census = Census::of(leaves, config);
     check_name(adapter_name, &census)?;
     config.validate()?;
-    if let (Some(first), true) = (census.bias_trainer(), config.bias != Bias::None) {
+    if let (Some((first, _)), true) = (census.bias_trainer(), config.bias != Bias::None) {
         return Err(InjectError::SecondBias { first: first.to_owned(), second: adapter_name.to_owned() });
     }
 
@@ -76,15 +77,22 @@ pub(crate) fn plan(
     let targets = Targets { registry, leaves, config: &resolved, matcher: &matcher, adapter_name };
     let checked = targets.check(&survey)?;
     let changes = targets.make(checked)?;
-    let trained_biases = trained_biases(leaves, &resolved, &changes);
-    let active = if census.adapters.is_empty() { vec![adapter_name.to_owned()] } else { census.active };
+    let mut trained_biases = trained_biases(leaves, resolved.bias, |path, _| changes.contains_key(path));
+    if let Some((name, config)) = census.bias_trainer() {
+        trained_biases.extend(self::trained_biases(leaves, config.bias, |_, slot| has_adapter(slot, name)));
+    }
+    let first = census.adapters.is_empty().then(|| vec![adapter_name.to_owned()]);
+    let found = census.situation.clone();
+    let found =
+        found.unwrap_or(Situation { active: Vec::new(), state: AdapterState::Enabled, mode: Mode::Train });
+    let situation = Situation { active: first.unwrap_or(found.active), ..found };
     let store = census.store.or_else(|| injection.store.clone());
     Ok(Plan {
         adapter_name: adapter_name.to_owned(),
         config: Arc::clone(&resolved),
         changes,
         store: store.unwrap_or_else(|| AdapterStore::new(census.device)),
-        active,
+        situation,
         trained_biases,
         survey,
         warnings,
@@ -189,25 +197,27 @@ impl<'m> Targets<'_, 'm> {
     }
 }
 
-/// The biases that train beside the adapter.
+/// The biases that train because of an adapter's `bias`; `adapted` says which slots have the adapter.
 fn trained_biases(
     leaves: &Leaves<'_>,
-    config: &LoraConfig,
-    changes: &BTreeMap<String, Change>,
+    bias: Bias,
+    adapted: impl Fn(&str, &Slot) -> bool,
 ) -> BTreeSet<String> {
-    let in_slots = leaves.slots.iter().filter(|(_, slot)| slot.layer().bias().is_some());
-    let of_slots = in_slots.map(|(path, _)| path.as_str());
-    match config.bias {
-        Bias::None => BTreeSet::new(),
-        Bias::LoraOnly => {
-            of_slots.filter(|path| changes.contains_key(*path)).map(|path| format!("{path}.bias")).collect()
-        }
-        Bias::All => {
-            let others = leaves.parameters.iter().filter(|(path, _)| path.is_bias());
-            let others = others.map(|(path, _)| path.to_string());
-            of_slots.map(|path| format!("{path}.bias")).chain(others).collect()
-        }
-    }
+    let of_slots = leaves.slots.iter().filter(|(path, slot)| {
+        let counts = match bias {
+            Bias::None => false,
+            Bias::LoraOnly => adapted(path.as_str(), slot),
+            Bias::All => true,
+        };
+        counts && slot.layer().bias().is_some()
+    });
+    let others = leaves.parameters.iter().filter(|(path, _)| bias == Bias::All && path.is_bias());
+    let others = others.map(|(path, _)| path.to_string());
+    of_slots.map(|(path, _)| format!("{path}.bias")).chain(others).collect()
+}
+
+fn has_adapter(slot: &Slot, name: &str) -> bool {
+    slot.layer().as_lora().is_some_and(|lora| lora.lora().adapter(name).is_some())
 }
 
 /// The parameters of `tensor`'s kind that can carry a gradient.

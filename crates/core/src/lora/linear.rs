@@ -34,6 +34,17 @@ pub struct LoraLinear {
     pub(super) store: Option<AdapterStore>,
 }
 
+/// What the tuner layers of one model have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Situation {
+    /// The active adapters.
+    pub(crate) active: Vec<String>,
+    /// Whether they contribute.
+    pub(crate) state: AdapterState,
+    /// Whether dropout acts.
+    pub(crate) mode: Mode,
+}
+
 /// A merged copy of the base, which stands beside the base until it is dropped by unmerging.
 pub(super) struct Merged {
     pub(super) names: Vec<String>,
@@ -81,12 +92,12 @@ impl LoraLinear {
         if self.path.is_empty() { self.kind_name.to_owned() } else { self.path.clone() }
     }
 
-    /// Gives the layer its place in the model: its name, the store of its parameters, the model's active adapters.
+    /// Gives the layer its place in the model: its name, the store of its parameters, the model's situation.
     pub(crate) fn settle(
         &mut self,
         path: &str,
         store: &AdapterStore,
-        active: &[String],
+        situation: &Situation,
     ) -> Result<(), TunerError> {
         path.clone_into(&mut self.path);
         self.store = Some(store.clone());
@@ -94,7 +105,17 @@ impl LoraLinear {
         for name in names {
             self.register(&name);
         }
-        let active: Vec<&str> = active.iter().map(String::as_str).collect();
+        self.state = situation.state;
+        self.mode = situation.mode;
+        self.join(situation)
+    }
+
+    /// Takes the model's active adapters over; what is merged stays merged where they are the same.
+    pub(crate) fn join(&mut self, situation: &Situation) -> Result<(), TunerError> {
+        if self.active == situation.active {
+            return self.apply_trainability();
+        }
+        let active: Vec<&str> = situation.active.iter().map(String::as_str).collect();
         self.set_adapter(&active)
     }
 

@@ -17,4 +17,5 @@ mod options;
 pub use adapter::LoraAdapter;
 pub use layer::LoraLayer;
 pub use linear::LoraLinear;
+pub(crate) use linear::Situation;
 pub use options::LoraOptions;

@@ -1,6 +1,7 @@
 //! Which adapters a model has, which are active, and whether they contribute.
 
 use super::{each_tuner, each_tuner_mut, require_known};
+use crate::config::Bias;
 use crate::{AdapterState, BaseTunerLayer, LoraLayer, Mode, ModuleTree, TunerError};
 use std::collections::BTreeSet;
 use tch::nn::VarStore;
@@ -43,7 +44,21 @@ pub fn enable_adapters(model: &mut impl ModuleTree) -> Result<(), TunerError> {
 /// # Errors
 /// [`TunerError::Layer`] when a parameter's flag cannot be changed.
 pub fn disable_adapters(model: &mut impl ModuleTree) -> Result<(), TunerError> {
+    warn_of_trained_biases(model);
     each_tuner_mut(model, |tuner| tuner.set_adapter_state(AdapterState::Disabled))
+}
+
+/// Biases have no base to go back to: with them trained, a disabled adapter is not quite the base model.
+fn warn_of_trained_biases(model: &impl ModuleTree) {
+    let leaves = model.collect_leaves();
+    let lora = leaves.slots.iter().filter_map(|(_, slot)| slot.layer().as_lora());
+    let mut adapters =
+        lora.flat_map(|lora| lora.active_adapters().iter().filter_map(|name| lora.lora().adapter(name)));
+    if adapters.any(|adapter| adapter.options().config.bias != Bias::None) {
+        tracing::warn!(
+            "an active adapter has trained biases: they stay, and the output is not quite the base model's"
+        );
+    }
 }
 
 /// Removes an adapter from every layer. If it was the only active one, the alphabetically first that remains on the first
@@ -54,9 +69,9 @@ pub fn disable_adapters(model: &mut impl ModuleTree) -> Result<(), TunerError> {
 /// changed then.
 pub fn delete_adapter(model: &mut impl ModuleTree, name: &str) -> Result<Option<String>, TunerError> {
     require_known(model, &[name])?;
-    each_tuner(model, |tuner| {
+    each_tuner(model, |path, tuner| {
         if tuner.merged_adapters().iter().any(|merged| merged == name) {
-            return Err(TunerError::Merged { layer: tuner.kind_name().to_owned(), adapter: name.to_owned() });
+            return Err(TunerError::Merged { layer: path.to_string(), adapter: name.to_owned() });
         }
         Ok(())
     })?;

@@ -17,7 +17,7 @@ pub fn merge_adapter(
     let active: Vec<&str> = active.iter().map(String::as_str).collect();
     let names = names.unwrap_or(&active);
     require_known(model, names)?;
-    each_tuner(model, |tuner| tuner.check_merge(names, check))?;
+    each_tuner(model, |_, tuner| tuner.check_merge(names, check))?;
     let outcome = each_tuner_mut(model, |tuner| tuner.merge(names, check));
     if outcome.is_err() {
         unmerge_adapter(model);

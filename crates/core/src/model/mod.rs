@@ -13,15 +13,16 @@ pub use adapters::{
 pub use merge::{merge_adapter, merge_and_unload, unload, unmerge_adapter};
 pub use scale::{scale_adapters, set_scale, unscale_adapters, with_adapter_scale};
 
-use crate::{BaseTunerLayer, LoraLayer, ModuleTree, TunerError};
+use crate::{BaseTunerLayer, LoraLayer, ModulePath, ModuleTree, TunerError};
 
 /// Runs `visit` on every tuner layer, in tree order, up to the first error.
 fn each_tuner(
     model: &impl ModuleTree,
-    mut visit: impl FnMut(&dyn BaseTunerLayer) -> Result<(), TunerError>,
+    mut visit: impl FnMut(&ModulePath, &dyn BaseTunerLayer) -> Result<(), TunerError>,
 ) -> Result<(), TunerError> {
     let leaves = model.collect_leaves();
-    leaves.slots.iter().filter_map(|(_, slot)| slot.layer().as_tuner()).try_for_each(&mut visit)
+    let tuners = leaves.slots.iter().filter_map(|(path, slot)| Some((path, slot.layer().as_tuner()?)));
+    tuners.into_iter().try_for_each(|(path, tuner)| visit(path, tuner))
 }
 
 /// Runs `change` on every tuner layer, in tree order, up to the first error.

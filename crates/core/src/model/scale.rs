@@ -72,8 +72,8 @@ fn refuse(model: &impl ModuleTree, scale: f64) -> Result<(), TunerError> {
     if !scale.is_finite() {
         return Err(TunerError::Scale { scale, expected: "" });
     }
-    each_tuner(model, |tuner| match tuner.merged_adapters().first() {
-        Some(name) => Err(TunerError::Merged { layer: tuner.kind_name().to_owned(), adapter: name.clone() }),
+    each_tuner(model, |path, tuner| match tuner.merged_adapters().first() {
+        Some(name) => Err(TunerError::Merged { layer: path.to_string(), adapter: name.clone() }),
         None => Ok(()),
     })
 }

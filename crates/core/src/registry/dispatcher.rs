@@ -1,6 +1,6 @@
 //! One entry of the registry.
 
-use super::{Claim, DispatchError};
+use super::{Claim, DispatchError, LoadFn};
 use crate::{Layer, LoraLayer, LoraOptions};
 use std::fmt;
 
@@ -22,6 +22,7 @@ pub struct Dispatcher {
     claims: ClaimFn,
     check: CheckFn,
     wrap: WrapFn,
+    load: Option<LoadFn>,
 }
 
 impl Dispatcher {
@@ -33,13 +34,24 @@ impl Dispatcher {
         check: CheckFn,
         wrap: WrapFn,
     ) -> Self {
-        Self { name, priority: 0, source, claims, check, wrap }
+        Self { name, priority: 0, source, claims, check, wrap, load: None }
     }
 
     /// With another priority: higher is asked first. The dense layers' is `i16::MIN`.
     #[must_use]
     pub const fn with_priority(self, priority: i16) -> Self {
         Self { priority, ..self }
+    }
+
+    /// With a loader of checkpoint layers.
+    #[must_use]
+    pub const fn with_loader(self, load: LoadFn) -> Self {
+        Self { load: Some(load), ..self }
+    }
+
+    /// The loader of checkpoint layers, if the backend has one.
+    pub const fn loader(&self) -> Option<LoadFn> {
+        self.load
     }
 
     /// The entry's name, unique in a registry.

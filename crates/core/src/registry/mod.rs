@@ -11,12 +11,18 @@ mod claim;
 mod dispatcher;
 mod error;
 mod known;
+mod load;
+mod load_error;
 mod report;
+mod source;
 
 pub use claim::{Claim, NearMiss};
 pub use dispatcher::{CheckFn, ClaimFn, Dispatcher, Source, WrapFn};
 pub use error::{DispatchError, RegistryError};
 pub use known::registration_hint;
+pub use load::LoadFn;
+pub use load_error::LoadError;
+pub use source::{LayerSource, ReadTensor, TensorInfo};
 
 use crate::{Layer, LoraLayer, LoraOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
