@@ -1,0 +1,51 @@
+//! What a task needs beside its operands: at most 150 KiB a thread, kept from task to task.
+
+use std::cell::Cell;
+
+use super::MOST_ROWS;
+use super::block::{BLOCK, SEGMENTS};
+use crate::kernel::packed::STRIP_COLUMNS;
+use crate::kernel::simd::Aligned;
+use crate::kernel::weights::{Tables, Turned};
+
+/// Buffers of one task.
+pub(super) struct Workspace {
+    /// Of the strip and the groups at hand.
+    pub(super) tables: [Tables; SEGMENTS],
+    /// The words at hand.
+    pub(super) turned: Turned<{ BLOCK / 8 }>,
+    /// Activations: as many of each row of the pass as the words at hand meet.
+    pub(super) left: [Aligned<BLOCK>; MOST_ROWS],
+    /// Sums for each row of the pass.
+    pub(super) sums: [Aligned<STRIP_COLUMNS>; MOST_ROWS],
+}
+
+thread_local! {
+    static KEPT: Cell<Option<Box<Workspace>>> = const { Cell::new(None) };
+}
+
+impl Workspace {
+    /// This thread's.
+    pub(super) fn take() -> Box<Self> {
+        let mut workspace = KEPT.take().unwrap_or_else(|| {
+            Box::new(Self {
+                tables: std::array::from_fn(|_| Tables::new()),
+                turned: Turned::new(),
+                left: [Aligned([0.0; BLOCK]); MOST_ROWS],
+                sums: [Aligned([0.0; STRIP_COLUMNS]); MOST_ROWS],
+            })
+        });
+        workspace.tables.iter_mut().for_each(Tables::forget);
+        workspace
+    }
+
+    /// Sums of zero for a pass over so many rows.
+    pub(super) fn clear(&mut self, rows: usize) {
+        self.sums[..rows].fill(Aligned([0.0; STRIP_COLUMNS]));
+    }
+
+    /// Keeps it for the thread's next task.
+    pub(super) fn put_back(self: Box<Self>) {
+        KEPT.set(Some(self));
+    }
+}

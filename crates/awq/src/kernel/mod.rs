@@ -1,0 +1,110 @@
+//! The numbers of an AWQ layer, in Rust alone: `y = x * W + bias` and `grad_x = grad_y * W^T`.
+//!
+//! The weight stays packed ([`Packed`]). Its entries are exactly `round((q - z) * s)`, rounded once to the scales'
+//! dtype; products accumulate in f32, the bias is added in f32, and one rounding takes the sum to the dtype of the
+//! activations. An output's value depends on the shapes and the instruction set alone: not on the number of threads,
+//! nor on their timing. Infinities and NaN go through as in any matrix product.
+//!
+//! | module | what |
+//! |---|---|
+//! | `packed` | the packed weight, borrowed and checked |
+//! | `weights` | codes to exact weights, in vectors |
+//! | `few_rows` | products bound by reading the packed words |
+//! | `many_rows` | products bound by arithmetic |
+//! | `dequantize` | the dense weight, for the tests |
+//! | `simd`, `isa` | instruction sets, and the choice among them |
+//! | `element`, `rounding` | dtypes of activations |
+//! | `output`, `parallel` | tasks, and what each may write |
+#![allow(
+    clippy::inline_always,
+    reason = "code must be inlined into the function that enables its instructions"
+)]
+
+#[cfg(test)]
+mod dequantize;
+mod element;
+mod few_rows;
+mod isa;
+mod many_rows;
+mod output;
+mod packed;
+mod parallel;
+mod rounding;
+mod simd;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+pub(crate) use self::element::Element;
+pub(crate) use self::isa::Isa;
+pub(crate) use self::packed::{Packed, Scales};
+pub(crate) use self::parallel::ParallelFor;
+
+/// Up to so many rows, reading the packed words costs more than the arithmetic.
+const FEW_ROWS: usize = 8;
+
+/// `y [M, O] = x [M, I] * W [I, O] + bias [O]`, all contiguous; `M` is what `y` has rows for.
+///
+/// # Panics
+///
+/// If `x` is not of `M * I` elements, `y` not of whole rows or `bias` not of `O` elements.
+pub(crate) fn forward<T: Element>(
+    x: &[T],
+    packed: &Packed<'_>,
+    bias: Option<&[f32]>,
+    y: &mut [T],
+    pool: &dyn ParallelFor,
+    isa: Isa,
+) {
+    let (inner, outer) = (packed.in_features(), packed.out_features());
+    let Some(rows) = checked_rows(x.len(), inner, y.len(), outer) else { return };
+    if let Some(bias) = bias {
+        assert_eq!(bias.len(), outer, "a bias has one element for each output");
+    }
+    if inner == 0 {
+        // An empty sum: the bias alone.
+        let zeros = vec![0.0; outer];
+        for y in y.chunks_exact_mut(outer) {
+            T::narrow(simd::Portable, bias.unwrap_or(&zeros), y);
+        }
+    } else if rows <= FEW_ROWS {
+        few_rows::forward(x, packed, bias, y, pool, isa);
+    } else {
+        many_rows::forward(x, packed, bias, y, pool, isa);
+    }
+}
+
+/// `grad_x [M, I] = grad_y [M, O] * W^T [O, I]`, all contiguous; `M` is what `grad_x` has rows for.
+///
+/// # Panics
+///
+/// If `grad_y` is not of `M * O` elements or `grad_x` not of whole rows.
+pub(crate) fn grad_input<T: Element>(
+    grad_y: &[T],
+    packed: &Packed<'_>,
+    grad_x: &mut [T],
+    pool: &dyn ParallelFor,
+    isa: Isa,
+) {
+    let (inner, outer) = (packed.out_features(), packed.in_features());
+    let Some(rows) = checked_rows(grad_y.len(), inner, grad_x.len(), outer) else { return };
+    if inner == 0 {
+        grad_x.fill(T::default());
+    } else if rows <= FEW_ROWS {
+        few_rows::grad_input(grad_y, packed, grad_x, pool, isa);
+    } else {
+        many_rows::grad_input(grad_y, packed, grad_x, pool, isa);
+    }
+}
+
+/// The rows of a product, if it has any elements.
+fn checked_rows(left: usize, inner: usize, right: usize, outer: usize) -> Option<usize> {
+    if outer == 0 || right == 0 {
+        assert_eq!(right, 0, "a product without columns has no elements");
+        return None;
+    }
+    let rows = right / outer;
+    assert_eq!(right, rows * outer, "the output has whole rows");
+    assert_eq!(left, rows * inner, "input and output have the same rows");
+    Some(rows)
+}

@@ -1,0 +1,288 @@
+//! The packed weight of one `WQLinear_GEMM`, borrowed: what every kernel reads.
+//!
+//! `qweight [I, O/8]`, `qzeros [I/g, O/8]`, `scales [I/g, O]`, all row-major. Nibble `l` of a word holds column
+//! `NIBBLE_COLUMN[l]` of its eight. `W[i, o] = round((q - z) * s)`: the product is exact in f32 and is rounded once
+//! to the scales' dtype.
+
+use std::fmt;
+use std::ops::Range;
+
+use half::{bf16, f16};
+
+use super::element::Element as _;
+use super::simd::{Aligned, Simd};
+
+/// Columns in a packed word.
+pub(crate) const WORD_COLUMNS: usize = 8;
+
+/// Words that kernels handle side by side: a cache line of a packed row.
+pub(crate) const STRIP_WORDS: usize = 16;
+
+/// Columns in as many words.
+pub(crate) const STRIP_COLUMNS: usize = STRIP_WORDS * WORD_COLUMNS;
+
+/// The column, among a word's eight, that each nibble holds, the lowest nibble first.
+pub(crate) const NIBBLE_COLUMN: [usize; WORD_COLUMNS] = [0, 2, 4, 6, 1, 3, 5, 7];
+
+/// The shift, in bits, that brings each of a word's eight columns to the lowest nibble.
+pub(crate) const COLUMN_SHIFT: [u32; WORD_COLUMNS] = [0, 16, 4, 20, 8, 24, 12, 28];
+
+/// Scales in the dtype of the file; weights are rounded to the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scales<'a> {
+    /// Half precision, what AutoAWQ writes.
+    F16(&'a [f16]),
+    /// `bfloat16`.
+    Bf16(&'a [bf16]),
+    /// Single precision.
+    F32(&'a [f32]),
+}
+
+/// The type that a weight is rounded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rounding {
+    /// To half precision.
+    F16,
+    /// To bfloat16.
+    Bf16,
+    /// Not at all: the f32 product is the weight.
+    F32,
+}
+
+impl Scales<'_> {
+    /// How many scales there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::F16(scales) => scales.len(),
+            Self::Bf16(scales) => scales.len(),
+            Self::F32(scales) => scales.len(),
+        }
+    }
+
+    /// The rounding that goes with the dtype.
+    pub(crate) fn rounding(&self) -> Rounding {
+        match self {
+            Self::F16(_) => Rounding::F16,
+            Self::Bf16(_) => Rounding::Bf16,
+            Self::F32(_) => Rounding::F32,
+        }
+    }
+}
+
+/// A packed weight whose lengths agree with each other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packed<'a> {
+    qweight: &'a [i32],
+    qzeros: &'a [i32],
+    scales: Scales<'a>,
+    in_features: usize,
+    out_features: usize,
+    group_size: usize,
+}
+
+/// Why parts do not make a packed weight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PackedError {
+    /// `out_features` is not a multiple of eight.
+    OutFeatures(usize),
+    /// `group_size` is zero or does not divide `in_features`.
+    GroupSize {
+        /// The group size found.
+        group_size: usize,
+        /// The features it should divide.
+        in_features: usize,
+    },
+    /// A part has the wrong number of elements.
+    Length {
+        /// Which part.
+        part: &'static str,
+        /// How many elements it has.
+        found: usize,
+        /// How many the shape asks for.
+        expected: usize,
+    },
+}
+
+impl fmt::Display for PackedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutFeatures(found) => write!(f, "out_features {found} is not a multiple of {WORD_COLUMNS}"),
+            Self::GroupSize { group_size, in_features } => {
+                write!(f, "group_size {group_size} does not divide in_features {in_features}")
+            }
+            Self::Length { part, found, expected } => {
+                write!(f, "{part} has {found} elements where the shape asks for {expected}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PackedError {}
+
+impl<'a> Packed<'a> {
+    /// Checks that the parts fit together.
+    pub(crate) fn new(
+        qweight: &'a [i32],
+        qzeros: &'a [i32],
+        scales: Scales<'a>,
+        in_features: usize,
+        out_features: usize,
+        group_size: usize,
+    ) -> Result<Self, PackedError> {
+        if !out_features.is_multiple_of(WORD_COLUMNS) {
+            return Err(PackedError::OutFeatures(out_features));
+        }
+        if group_size == 0 || !in_features.is_multiple_of(group_size) {
+            return Err(PackedError::GroupSize { group_size, in_features });
+        }
+        let words = out_features / WORD_COLUMNS;
+        let groups = in_features / group_size;
+        let lengths = [
+            ("qweight", qweight.len(), in_features.saturating_mul(words)),
+            ("qzeros", qzeros.len(), groups.saturating_mul(words)),
+            ("scales", scales.len(), groups.saturating_mul(out_features)),
+        ];
+        for (part, found, expected) in lengths {
+            if found != expected {
+                return Err(PackedError::Length { part, found, expected });
+            }
+        }
+        Ok(Self { qweight, qzeros, scales, in_features, out_features, group_size })
+    }
+
+    /// `I`.
+    pub(crate) fn in_features(&self) -> usize {
+        self.in_features
+    }
+
+    /// `O`.
+    pub(crate) fn out_features(&self) -> usize {
+        self.out_features
+    }
+
+    /// `g`: rows that share a scale.
+    pub(crate) fn group_size(&self) -> usize {
+        self.group_size
+    }
+
+    /// The rounding of a weight.
+    pub(crate) fn rounding(&self) -> Rounding {
+        self.scales.rounding()
+    }
+
+    /// Words in a row: `O/8`.
+    pub(crate) fn row_words(&self) -> usize {
+        self.out_features / WORD_COLUMNS
+    }
+
+    /// The codes from row `row`, word `word` on, to the end of the weight; rows are `row_words` apart.
+    #[inline(always)]
+    pub(crate) fn codes(&self, row: usize, word: usize) -> &'a [i32] {
+        &self.qweight[row * self.row_words() + word..]
+    }
+
+    /// What [`Packed::codes`] would give, empty beyond the last row: for a look ahead.
+    #[inline(always)]
+    pub(crate) fn codes_or_none(&self, row: usize, word: usize) -> &'a [i32] {
+        self.qweight.get(row * self.row_words() + word..).unwrap_or_default()
+    }
+
+    /// A strip of one row, zero beyond its words.
+    #[inline(always)]
+    pub(crate) fn code_strip(&self, row: usize, strip: Strip) -> [i32; STRIP_WORDS] {
+        strip.pad(self.codes(row, strip.word))
+    }
+
+    /// A strip of one group's zero points, zero beyond its words.
+    #[inline(always)]
+    pub(crate) fn zero_strip(&self, group: usize, strip: Strip) -> [i32; STRIP_WORDS] {
+        strip.pad(&self.qzeros[group * self.row_words() + strip.word..])
+    }
+
+    /// A strip of one group's scales as f32 (exact), zero beyond its columns.
+    #[inline(always)]
+    pub(crate) fn scale_strip<S: Simd>(&self, simd: S, group: usize, strip: Strip) -> Aligned<STRIP_COLUMNS> {
+        let mut out = Aligned([0.0; STRIP_COLUMNS]);
+        let start = group * self.out_features + strip.column();
+        let (range, to) = (start..start + strip.columns(), &mut out.0[..strip.columns()]);
+        match self.scales {
+            Scales::F16(scales) => f16::widen(simd, &scales[range], to),
+            Scales::Bf16(scales) => bf16::widen(simd, &scales[range], to),
+            Scales::F32(scales) => f32::widen(simd, &scales[range], to),
+        }
+        out
+    }
+
+    /// The strip with number `index`.
+    pub(crate) fn strip(&self, index: usize) -> Strip {
+        let word = index * STRIP_WORDS;
+        Strip { word, words: STRIP_WORDS.min(self.row_words().saturating_sub(word)) }
+    }
+
+    /// How many strips cover a row.
+    pub(crate) fn strips(&self) -> usize {
+        self.row_words().div_ceil(STRIP_WORDS)
+    }
+
+    /// Cuts `rows` where the group changes, and after `longest` rows.
+    pub(crate) fn segments(
+        &self,
+        rows: Range<usize>,
+        longest: usize,
+    ) -> impl Iterator<Item = Segment> + use<> {
+        let group_size = self.group_size;
+        let mut next = rows.start;
+        std::iter::from_fn(move || {
+            let first = next;
+            let group = first / group_size;
+            next = rows.end.min((group + 1) * group_size).min(first + longest);
+            (first < rows.end).then(|| Segment { group, first, count: next - first })
+        })
+    }
+}
+
+/// Consecutive rows of one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// The group.
+    pub(crate) group: usize,
+    /// The first row.
+    pub(crate) first: usize,
+    /// How many rows.
+    pub(crate) count: usize,
+}
+
+/// Consecutive words of a row, as many as a cache line holds, fewer at the end of the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Strip {
+    /// The first word.
+    pub(crate) word: usize,
+    /// How many words, at most [`STRIP_WORDS`].
+    pub(crate) words: usize,
+}
+
+impl Strip {
+    /// The first column.
+    #[inline(always)]
+    pub(crate) fn column(self) -> usize {
+        self.word * WORD_COLUMNS
+    }
+
+    /// How many columns.
+    #[inline(always)]
+    pub(crate) fn columns(self) -> usize {
+        self.words * WORD_COLUMNS
+    }
+
+    #[inline(always)]
+    fn pad(self, from: &[i32]) -> [i32; STRIP_WORDS] {
+        if self.words == STRIP_WORDS
+            && let Some(full) = from.first_chunk()
+        {
+            return *full;
+        }
+        let mut out = [0; STRIP_WORDS];
+        out[..self.words].copy_from_slice(&from[..self.words]);
+        out
+    }
+}

@@ -1,0 +1,102 @@
+//! How products are multiplied out over panels: term by term in f32, or in pairs of bf16 terms.
+//!
+//! Either way a step of the inner loop takes four bytes of a row of the left matrix, repeats them in all lanes, and
+//! takes a vector of four-byte lanes of the right one: one f32 term each, or two bf16 terms, the first in the lower
+//! half. Both are kept as f32, whose bits are what counts.
+
+use super::{Operation, Simd};
+use crate::kernel::element::Element;
+
+/// Work to be compiled once for each way.
+pub(crate) trait Job {
+    /// Does it; `inline(always)`.
+    fn run<A: Arithmetic>(self, arithmetic: A);
+}
+
+/// One way to multiply, on one instruction set.
+pub(crate) trait Arithmetic: Copy {
+    /// The instruction set.
+    type S: Simd;
+    /// Terms in a step.
+    const TERMS: usize;
+
+    /// The instruction set.
+    fn simd(self) -> Self::S;
+    /// Runs `job` with the instructions it needs.
+    fn vectorize(self, job: impl Job);
+    /// Writes the right side of term `term` of a step; a step's terms are written in order.
+    fn place(self, weights: <Self::S as Simd>::F, term: usize, to: &mut [f32]);
+    /// Both terms of a step, where it has two.
+    #[inline(always)]
+    fn place_pair(self, first: <Self::S as Simd>::F, second: <Self::S as Simd>::F, to: &mut [f32]) {
+        self.place(first, 0, to);
+        self.place(second, 1, to);
+    }
+    /// [`Arithmetic::place`] for one column.
+    fn place_one(self, weight: f32, term: usize, to: &mut f32);
+    /// `total` and all terms of a step.
+    fn step(
+        self,
+        left: f32,
+        right: <Self::S as Simd>::F,
+        total: <Self::S as Simd>::F,
+    ) -> <Self::S as Simd>::F;
+}
+
+/// Which activations a way takes.
+pub(crate) trait PackLeft<T> {
+    /// Turns a row of terms into steps; a step that is not full gets a term of zero.
+    fn pack_left(self, from: &[T], to: &mut [f32]);
+}
+
+/// f32, term by term.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Single<S>(pub(crate) S);
+
+struct Singly<S, J>(Single<S>, J);
+
+impl<S: Simd, J: Job> Operation for Singly<S, J> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<Same: Simd>(self, _: Same) {
+        self.1.run(self.0);
+    }
+}
+
+impl<S: Simd> Arithmetic for Single<S> {
+    type S = S;
+    const TERMS: usize = 1;
+
+    #[inline(always)]
+    fn simd(self) -> S {
+        self.0
+    }
+
+    #[inline(always)]
+    fn vectorize(self, job: impl Job) {
+        self.0.vectorize(Singly(self, job));
+    }
+
+    #[inline(always)]
+    fn place(self, weights: S::F, _: usize, to: &mut [f32]) {
+        self.0.store(weights, to);
+    }
+
+    #[inline(always)]
+    fn place_one(self, weight: f32, _: usize, to: &mut f32) {
+        *to = weight;
+    }
+
+    #[inline(always)]
+    fn step(self, left: f32, right: S::F, total: S::F) -> S::F {
+        self.0.mul_add(self.0.splat(left), right, total)
+    }
+}
+
+impl<S: Simd, T: Element> PackLeft<T> for Single<S> {
+    #[inline(always)]
+    fn pack_left(self, from: &[T], to: &mut [f32]) {
+        T::widen(self.0, from, &mut to[..from.len()]);
+    }
+}

@@ -1,0 +1,150 @@
+//! Vectors of f32 and u32 as the kernels see them, one implementation for each instruction set.
+//!
+//! A kernel is an [`Operation`], written once over [`Simd`]; [`Simd::vectorize`] compiles it with the set's
+//! instructions. Everything an operation calls must be `inline(always)`, or it falls out of that compilation.
+//! A value of a [`Simd`] type is the proof that the CPU has the instructions.
+
+mod arithmetic;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+mod portable;
+
+use half::{bf16, f16};
+
+pub(crate) use self::arithmetic::{Arithmetic, Job, PackLeft, Single};
+pub(crate) use self::portable::Portable;
+
+use super::isa::Isa;
+use super::packed::{Rounding, STRIP_WORDS};
+
+/// What [`Simd::codes`] adds, exactly: it saves a conversion, and is gone from differences of codes.
+pub(crate) const CODE_OFFSET: f32 = 8_388_608.0;
+
+/// The sixteen values that a column's codes stand for.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Table(pub(crate) [f32; 16]);
+
+/// Numbers that start on a cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Aligned<const N: usize>(pub(crate) [f32; N]);
+
+/// Memory for the lanes of a vector of words.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Lanes(pub(crate) [u32; 16]);
+
+/// Work to be compiled once for each instruction set.
+pub(crate) trait Operation {
+    /// What it returns.
+    type Output;
+    /// Does it; `inline(always)`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// One instruction set. Slices shorter than a vector panic; no kernel passes one.
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    /// `LANES` f32.
+    type F: Copy;
+    /// `LANES` u32.
+    type U: Copy;
+    /// How pairs of bf16 terms are multiplied, where they can be.
+    type Pairs: Arithmetic + PackLeft<bf16>;
+    /// Elements of a vector; divides 16.
+    const LANES: usize;
+    /// The most rows of a register tile.
+    const TILE_ROWS: usize;
+    /// Vectors in a row of a register tile, 1 or 2.
+    const TILE_VECTORS: usize;
+    /// Vector registers.
+    const REGISTERS: usize;
+    /// The most rows of activations that a kernel for few rows holds in registers, at most 8.
+    const FEW_ROWS: usize;
+
+    /// Runs `operation` with the set's instructions.
+    fn vectorize<O: Operation>(self, operation: O) -> O::Output;
+
+    /// The way for pairs of bf16 terms, if the CPU has one.
+    fn pairs(self) -> Option<Self::Pairs>;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::F;
+    /// The first elements of `from`.
+    fn load(self, from: &[f32]) -> Self::F;
+    /// Into the first elements of `to`.
+    fn store(self, x: Self::F, to: &mut [f32]);
+    /// `a + b`.
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`.
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`.
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once where the set can.
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The sum of all lanes, always in the same order.
+    fn sum(self, x: Self::F) -> f32;
+    /// Rounds every lane to the type.
+    fn round(self, x: Self::F, rounding: Rounding) -> Self::F;
+    /// Widens the first elements of `from`.
+    fn load_f16(self, from: &[f16]) -> Self::F;
+    /// Rounds into the first elements of `to`.
+    fn store_f16(self, x: Self::F, to: &mut [f16]);
+
+    /// All lanes zero.
+    fn zero_words(self) -> Self::U;
+    /// The lanes of a word that [`Simd::store_words`] wrote.
+    fn load_words(self, from: &Lanes) -> Self::U;
+    /// Keeps the lanes of a word.
+    fn store_words(self, x: Self::U, to: &mut Lanes);
+    /// Every lane shifted right by `nibbles` nibbles.
+    fn skip(self, x: Self::U, nibbles: usize) -> Self::U;
+    /// Every lane shifted right by one nibble.
+    fn next(self, x: Self::U) -> Self::U;
+    /// `table[x & 15]` for every lane.
+    fn lookup(self, table: &Table, x: Self::U) -> Self::F;
+    /// Asks for the cache line of the first word, if there is one.
+    fn prefetch(self, words: &[i32]);
+    /// Turns `LANES` rows of [`STRIP_WORDS`] words, `stride` apart, into one vector for each word.
+    fn transpose(self, words: &[i32], stride: usize, out: &mut [Self::U; STRIP_WORDS]);
+    /// The codes of `LANES` columns from `column` (a multiple of `LANES`) on, plus [`CODE_OFFSET`].
+    fn codes(self, words: &[i32; STRIP_WORDS], column: usize) -> Self::F;
+}
+
+/// Whether the CPU has the set.
+pub(crate) fn supported(isa: Isa) -> bool {
+    match isa {
+        Isa::Portable => true,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::Avx2::detect().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => avx512::Avx512::detect().is_some(),
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx2 | Isa::Avx512 => false,
+    }
+}
+
+/// Runs `operation` with the set, or with plain Rust where the CPU lacks it.
+pub(crate) fn dispatch<O: Operation>(isa: Isa, operation: O) -> O::Output {
+    #[cfg(target_arch = "x86_64")]
+    match isa {
+        Isa::Avx2 => {
+            if let Some(simd) = avx2::Avx2::detect() {
+                return simd.vectorize(operation);
+            }
+        }
+        Isa::Avx512 => {
+            if let Some(simd) = avx512::Avx512::detect() {
+                return simd.vectorize(operation);
+            }
+        }
+        Isa::Portable => {}
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = isa;
+    Portable.vectorize(operation)
+}

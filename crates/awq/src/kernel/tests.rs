@@ -1,0 +1,375 @@
+//! The laws of the kernels, for every instruction set of the CPU: weights exact to the bit, products within the bound
+//! of their arithmetic, the same bits from any number of threads.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    clippy::unwrap_used,
+    reason = "small numbers, and exact ones"
+)]
+
+use std::fmt::Debug;
+
+use half::{bf16, f16};
+use proptest::prelude::*;
+
+use super::dequantize::dequantize;
+use super::packed::{COLUMN_SHIFT, NIBBLE_COLUMN, PackedError, WORD_COLUMNS};
+use super::parallel::{Serial, Threads};
+use super::*;
+
+/// A dtype as the laws see it.
+trait Number: Element + Debug + PartialEq {
+    fn from_f64(x: f64) -> Self;
+    fn to_f64(self) -> f64;
+    /// What a term may lose besides, by a weight rounded to the dtype: only bf16 is multiplied so.
+    const TERM_ERROR: f64;
+    /// Half the spacing of numbers near `x`.
+    fn half_spacing(x: f64) -> f64;
+    fn bits(self) -> u32;
+}
+
+macro_rules! number {
+    ($type:ty, $digits:expr, $smallest:expr, $term_error:expr, $from:expr, $to:expr) => {
+        impl Number for $type {
+            const TERM_ERROR: f64 = $term_error;
+            fn from_f64(x: f64) -> Self {
+                $from(x)
+            }
+            fn to_f64(self) -> f64 {
+                $to(self)
+            }
+            fn half_spacing(x: f64) -> f64 {
+                (x.abs() * 2f64.powi(-$digits)).max(2f64.powi($smallest - 1))
+            }
+            fn bits(self) -> u32 {
+                self.to_bits().into()
+            }
+        }
+    };
+}
+number!(f32, 24, -149, 0.0, |x| x as f32, f64::from);
+number!(bf16, 8, -133, 1.0 / 256.0, bf16::from_f64, bf16::to_f64);
+number!(f16, 11, -24, 0.0, f16::from_f64, f16::to_f64);
+
+/// Scales with an owner.
+#[derive(Debug, Clone)]
+enum OwnedScales {
+    F16(Vec<f16>),
+    Bf16(Vec<bf16>),
+    F32(Vec<f32>),
+}
+
+/// A packed weight, and the plain codes it was packed from.
+#[derive(Debug, Clone)]
+struct Layer {
+    qweight: Vec<i32>,
+    qzeros: Vec<i32>,
+    scales: OwnedScales,
+    codes: Vec<u8>,
+    zeros: Vec<u8>,
+    in_features: usize,
+    out_features: usize,
+    group_size: usize,
+}
+
+/// Packs rows of codes, by the definition of the format.
+fn pack(codes: &[u8]) -> Vec<i32> {
+    let word = |columns: &[u8]| {
+        (0..8).fold(0u32, |word, nibble| word | u32::from(columns[NIBBLE_COLUMN[nibble]]) << (4 * nibble))
+    };
+    codes.chunks_exact(WORD_COLUMNS).map(|columns| word(columns).cast_signed()).collect()
+}
+
+impl Layer {
+    fn new(codes: Vec<u8>, zeros: Vec<u8>, scales: OwnedScales, shape: [usize; 3]) -> Self {
+        let [in_features, out_features, group_size] = shape;
+        let (qweight, qzeros) = (pack(&codes), pack(&zeros));
+        Self { qweight, qzeros, scales, codes, zeros, in_features, out_features, group_size }
+    }
+
+    /// Random codes; scales like those of real weights.
+    fn random(shape: [usize; 3], dtype: usize, random: &mut Random) -> Self {
+        let [in_features, out_features, group_size] = shape;
+        let groups = in_features / group_size;
+        let codes = (0..in_features * out_features).map(|_| random.below(16) as u8).collect();
+        let zeros = (0..groups * out_features).map(|_| random.below(16) as u8).collect();
+        let scales = (0..groups * out_features).map(|_| random.uniform() * 0.02);
+        let scales = match dtype {
+            0 => OwnedScales::F16(scales.map(f16::from_f64).collect()),
+            1 => OwnedScales::Bf16(scales.map(bf16::from_f64).collect()),
+            _ => OwnedScales::F32(scales.map(|x| x as f32).collect()),
+        };
+        Self::new(codes, zeros, scales, shape)
+    }
+
+    fn packed(&self) -> Packed<'_> {
+        let scales = match &self.scales {
+            OwnedScales::F16(scales) => Scales::F16(scales),
+            OwnedScales::Bf16(scales) => Scales::Bf16(scales),
+            OwnedScales::F32(scales) => Scales::F32(scales),
+        };
+        let (i, o, g) = (self.in_features, self.out_features, self.group_size);
+        Packed::new(&self.qweight, &self.qzeros, scales, i, o, g).unwrap()
+    }
+
+    /// `W[i, o]` by its definition, in f64 with one rounding.
+    fn weight(&self, i: usize, o: usize) -> f64 {
+        let at = i / self.group_size * self.out_features + o;
+        let difference = f64::from(self.codes[i * self.out_features + o]) - f64::from(self.zeros[at]);
+        match &self.scales {
+            OwnedScales::F16(scales) => f16::from_f64(difference * scales[at].to_f64()).to_f64(),
+            OwnedScales::Bf16(scales) => bf16::from_f64(difference * scales[at].to_f64()).to_f64(),
+            OwnedScales::F32(scales) => f64::from((difference * f64::from(scales[at])) as f32),
+        }
+    }
+}
+
+/// A small generator: the cases of a law differ by its seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+    /// In -1..1.
+    fn uniform(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / 2f64.powi(52) - 1.0
+    }
+    fn numbers<T: Number>(&mut self, count: usize) -> Vec<T> {
+        (0..count).map(|_| T::from_f64(self.uniform())).collect()
+    }
+}
+
+/// Roundings on the longest way from a product into its sum: a run of at most 256 terms, one addition for each run,
+/// the lanes of a vector, the bias.
+fn roundings(terms: usize) -> f64 {
+    (terms.min(256) + terms.div_ceil(128) + 16 + 2) as f64
+}
+
+/// Checks `out[m, n] = sum_k left[m, k] * weight(k, n) + bias[n]` against f64.
+fn check_product<T: Number>(
+    left: &[T],
+    weight: impl Fn(usize, usize) -> f64,
+    bias: Option<&[f32]>,
+    out: &[T],
+    shape: [usize; 3],
+) {
+    let [rows, inner, columns] = shape;
+    for row in 0..rows {
+        for column in 0..columns {
+            let bias = bias.map_or(0.0, |bias| f64::from(bias[column]));
+            let (mut sum, mut size) = (bias, bias.abs());
+            for k in 0..inner {
+                let term = left[row * inner + k].to_f64() * weight(k, column);
+                sum += term;
+                size += term.abs();
+            }
+            let error = (roundings(inner) * f64::from(f32::EPSILON) / 2.0 + T::TERM_ERROR) * size + 1e-300;
+            let bound = error + T::half_spacing(sum.abs() + error);
+            let found = out[row * columns + column].to_f64();
+            assert!((found - sum).abs() <= bound, "[{row}, {column}]: {found} for {sum}, bound {bound:e}");
+        }
+    }
+}
+
+/// Forward and gradient of every instruction set, against f64 and between one thread and three.
+fn check_layer<T: Number>(layer: &Layer, rows: usize, random: &mut Random) {
+    let packed = layer.packed();
+    let (inner, outer) = (layer.in_features, layer.out_features);
+    let x = random.numbers::<T>(rows * inner);
+    let grad_y = random.numbers::<T>(rows * outer);
+    let bias = random.numbers::<f32>(outer);
+    let bias = (rows % 2 == 1).then_some(&bias[..]);
+    for isa in Isa::available() {
+        let mut y = vec![T::default(); rows * outer];
+        forward(&x, &packed, bias, &mut y, &Serial, isa);
+        check_product(&x, |i, o| layer.weight(i, o), bias, &y, [rows, inner, outer]);
+        let mut again = vec![T::from_f64(7.0); rows * outer];
+        forward(&x, &packed, bias, &mut again, &Threads(3), isa);
+        assert!(y.iter().zip(&again).all(|(a, b)| a.bits() == b.bits()), "forward, {isa}");
+
+        let mut grad_x = vec![T::default(); rows * inner];
+        grad_input(&grad_y, &packed, &mut grad_x, &Serial, isa);
+        check_product(&grad_y, |o, i| layer.weight(i, o), None, &grad_x, [rows, outer, inner]);
+        let mut again = vec![T::from_f64(7.0); rows * inner];
+        grad_input(&grad_y, &packed, &mut again, &Threads(3), isa);
+        assert!(grad_x.iter().zip(&again).all(|(a, b)| a.bits() == b.bits()), "grad_input, {isa}");
+    }
+}
+
+fn check_weights(layer: &Layer) {
+    let packed = layer.packed();
+    for isa in Isa::available() {
+        let mut dense = vec![0f32; layer.codes.len()];
+        dequantize(&packed, &mut dense, &Threads(2), isa);
+        for (index, found) in dense.iter().enumerate() {
+            let (o, i) = (index / layer.in_features, index % layer.in_features);
+            let expected = layer.weight(i, o) as f32;
+            assert_eq!(found.to_bits(), expected.to_bits(), "{isa} W[{i}, {o}]: {found:e} for {expected:e}");
+        }
+    }
+}
+
+#[test]
+fn words_hold_columns_in_the_order_of_the_format() {
+    assert_eq!(pack(&[0, 1, 2, 3, 4, 5, 6, 7]), [0x7531_6420]);
+    assert_eq!(pack(&[15, 0, 7, 8, 1, 14, 3, 12]), [-830_459_521]);
+    assert_eq!(pack(&[8; 8]), [-2_004_318_072]);
+    for (nibble, column) in NIBBLE_COLUMN.into_iter().enumerate() {
+        assert_eq!(COLUMN_SHIFT[column] as usize, 4 * nibble);
+    }
+    // The same words, read by every kernel's way of reading: with a zero of 0 and a scale of 1, weights are codes.
+    let codes: Vec<u8> = (0..32).flat_map(|row| [15, 0, 7, 8, 1, 14, 3, (12 + row) % 16]).collect();
+    let layer = Layer::new(codes, vec![0; 8], OwnedScales::F16(vec![f16::ONE; 8]), [32, 8, 32]);
+    assert_eq!(layer.qweight[0], -830_459_521);
+    check_weights(&layer);
+}
+
+#[test]
+fn weights_are_the_product_rounded_once_for_every_code_zero_and_kind_of_scale() {
+    // Row = code, group = zero: rows 16 z ..+ 16 hold all codes with zero point z.
+    let f16_scales = [0.0123, -0.0123, 65504.0, 5.96e-8, 3.3e-7, 6.1e-5, 0.0, -0.0, 4400.0, 1e-6, 1.0, -2.5]
+        .map(f16::from_f64);
+    let bf16_scales =
+        [0.0123, -0.0123, 3.38e38, 9.2e-41, 1.2e-38, 3.3e-39, 0.0, -0.0, 2.3e37, 1e-6, 1.0, -2.5]
+            .map(bf16::from_f64);
+    let f32_scales = [0.0123, -0.0123, f32::MAX, 1e-45, 1.2e-38, 3.3e-39, 0.0, -0.0, 2.3e37, 1e-6, 1.0, -2.5];
+    let columns = 16;
+    let codes: Vec<u8> = (0..256).flat_map(|row| [(row % 16) as u8; 16]).collect();
+    let zeros: Vec<u8> = (0..16).flat_map(|group| [group; 16]).collect();
+    let spread = |index: usize| index % columns % 12;
+    for (group_size, repeat) in [(16, 1), (4, 4)] {
+        let zeros: Vec<u8> = zeros.chunks_exact(columns).flat_map(|zeros| zeros.repeat(repeat)).collect();
+        let count = zeros.len();
+        let all = [
+            OwnedScales::F16((0..count).map(|index| f16_scales[spread(index)]).collect()),
+            OwnedScales::Bf16((0..count).map(|index| bf16_scales[spread(index)]).collect()),
+            OwnedScales::F32((0..count).map(|index| f32_scales[spread(index)]).collect()),
+        ];
+        for scales in all {
+            check_weights(&Layer::new(codes.clone(), zeros.clone(), scales, [256, columns, group_size]));
+        }
+    }
+}
+
+#[test]
+fn dequantizing_to_the_dtype_of_the_scales_is_exact() {
+    let layer = Layer::random([48, 24, 16], 0, &mut Random(3));
+    let mut dense = vec![f16::ZERO; 48 * 24];
+    dequantize(&layer.packed(), &mut dense, &Serial, Isa::detect());
+    for (index, found) in dense.iter().enumerate() {
+        assert_eq!(found.to_f64(), layer.weight(index % 48, index / 48));
+    }
+}
+
+#[test]
+fn products_are_right_and_do_not_depend_on_threads_at_every_edge_of_the_blocking() {
+    let mut random = Random(1);
+    let shapes = [[32, 8, 32], [9, 16, 1], [51, 40, 17], [300, 264, 100], [520, 136, 260]];
+    for (index, shape) in shapes.into_iter().enumerate() {
+        let layer = Layer::random(shape, index % 3, &mut random);
+        for rows in [0, 1, 2, 5, 8, 9, 33, 70] {
+            check_layer::<f32>(&layer, rows, &mut random);
+        }
+    }
+    let layer = Layer::random([4224, 8, 44], 1, &mut random);
+    for rows in [1, 8] {
+        check_layer::<f16>(&layer, rows, &mut random);
+    }
+    for shape in [[64, 264, 32], [300, 264, 100], [45, 40, 5], [1037, 16, 61]] {
+        let layer = Layer::random(shape, 0, &mut random);
+        for rows in [9, 33, 259] {
+            check_layer::<bf16>(&layer, rows, &mut random);
+        }
+    }
+}
+
+#[test]
+fn a_weight_without_rows_or_columns_is_an_empty_sum() {
+    let empty = OwnedScales::F32(Vec::new());
+    let no_rows = Layer::new(Vec::new(), Vec::new(), empty.clone(), [0, 8, 4]);
+    let bias = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+    let mut y = [0f32; 8];
+    forward(&[], &no_rows.packed(), Some(&bias), &mut y, &Serial, Isa::detect());
+    assert_eq!(y, bias);
+    grad_input(&[0f32; 8], &no_rows.packed(), &mut [], &Serial, Isa::detect());
+    let no_columns = Layer::new(Vec::new(), Vec::new(), empty, [4, 0, 4]);
+    let mut grad_x = [1f32; 8];
+    grad_input(&[], &no_columns.packed(), &mut grad_x, &Serial, Isa::detect());
+    assert_eq!(grad_x, [0.0; 8]);
+    forward(&[0f32; 8], &no_columns.packed(), None, &mut [], &Serial, Isa::detect());
+    dequantize::<f32>(&no_columns.packed(), &mut [], &Serial, Isa::detect());
+}
+
+#[test]
+fn infinities_and_nan_reach_every_output_they_touch_and_no_other() {
+    let mut random = Random(5);
+    for group_size in [32, 24, 3] {
+        let layer = Layer::random([96, 40, group_size], 0, &mut random);
+        let packed = layer.packed();
+        for rows in [2, 12] {
+            let mut x = random.numbers::<f32>(rows * 96);
+            let mut grad_y = random.numbers::<f32>(rows * 40);
+            x[5] = f32::INFINITY;
+            grad_y[3] = f32::NAN;
+            for isa in Isa::available() {
+                let mut y = vec![0f32; rows * 40];
+                forward(&x, &packed, None, &mut y, &Serial, isa);
+                for (o, y) in y[..40].iter().enumerate() {
+                    let expected = layer.weight(5, o) * f64::INFINITY;
+                    assert!(f64::from(*y) == expected || (y.is_nan() && expected.is_nan()), "{isa} {y}");
+                }
+                assert!(y[40..].iter().all(|y| y.is_finite()));
+                let mut grad_x = vec![0f32; rows * 96];
+                grad_input(&grad_y, &packed, &mut grad_x, &Serial, isa);
+                assert!(grad_x[..96].iter().all(|x| x.is_nan()));
+                assert!(grad_x[96..].iter().all(|x| x.is_finite()));
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let scales = Scales::F32(&[0.0; 16]);
+    let new = |qweight, in_features, out_features, group_size| {
+        Packed::new(qweight, &[0; 2], scales, in_features, out_features, group_size).map(|_| ()).unwrap_err()
+    };
+    assert_eq!(new(&[0; 8], 8, 12, 4), PackedError::OutFeatures(12));
+    assert_eq!(new(&[0; 8], 8, 8, 0), PackedError::GroupSize { group_size: 0, in_features: 8 });
+    assert_eq!(new(&[0; 8], 8, 8, 3), PackedError::GroupSize { group_size: 3, in_features: 8 });
+    assert_eq!(new(&[0; 7], 8, 8, 4), PackedError::Length { part: "qweight", found: 7, expected: 8 });
+    assert_eq!(new(&[0; 8], 8, 8, 8), PackedError::Length { part: "qzeros", found: 2, expected: 1 });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn products_are_right_and_do_not_depend_on_threads(
+        groups in 1usize..5,
+        group_size in 1usize..80,
+        words in 1usize..20,
+        rows in 0usize..40,
+        dtypes in (0usize..3, 0usize..3),
+        seed in any::<u64>(),
+    ) {
+        let mut random = Random(seed);
+        let layer = Layer::random([groups * group_size, words * WORD_COLUMNS, group_size], dtypes.0, &mut random);
+        check_weights(&layer);
+        match dtypes.1 {
+            0 => check_layer::<f16>(&layer, rows, &mut random),
+            1 => check_layer::<bf16>(&layer, rows, &mut random),
+            _ => check_layer::<f32>(&layer, rows, &mut random),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What can be wrong with the toy.
+
+/// A fault of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// None: it obeys the laws.
+    None,
+    /// The base's output is a thousandth too large.
+    ScalesOutput,
+    /// The output is detached from the input.
+    DropsGradient,
+    /// The last group of inputs is left out of the sum.
+    IgnoresLastGroup,
+    /// A forward under `no_grad` turns later ones into evaluation, too.
+    LatchesEvaluation,
+    /// The capabilities say that adapters can be merged; they cannot.
+    ClaimsMerge,
+    /// `as_quantized` was forgotten.
+    ForgetsAsQuantized,
+    /// `named_tensors` lacks the bias.
+    LosesBias,
+    /// A bad input panics.
+    Panics,
+    /// A dense copy of the weight is made.
+    MakesDenseCopy,
+    /// The dispatcher's wrapper starts with `B` other than 0.
+    StartsTrained,
+}
