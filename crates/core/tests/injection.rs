@@ -330,3 +330,77 @@ fn the_report_is_a_table_that_a_person_reads() {
     trainable params: 32 || all params: 418 || trainable%: 7.6555
     "#);
 }
+
+/// A layer whose backend has no backward, as inference kernels have none.
+#[derive(Debug)]
+struct NoBackward(qtuner_core::Linear);
+
+impl Layer for NoBackward {
+    fn forward(&self, x: &Tensor) -> Result<Tensor, qtuner_core::LayerError> {
+        self.0.forward(&x.detach())
+    }
+
+    fn in_features(&self) -> i64 {
+        self.0.in_features()
+    }
+
+    fn out_features(&self) -> i64 {
+        self.0.out_features()
+    }
+
+    fn kind_name(&self) -> &'static str {
+        "NoBackward"
+    }
+
+    fn device(&self) -> tch::Device {
+        self.0.device()
+    }
+
+    fn named_tensors(&self) -> Vec<(&'static str, Tensor)> {
+        self.0.named_tensors()
+    }
+
+    fn shallow_clone(&self) -> Box<dyn Layer> {
+        self.0.shallow_clone()
+    }
+
+    fn as_quantized(&self) -> Option<&dyn qtuner_core::QuantBackend> {
+        Some(self)
+    }
+}
+
+impl qtuner_core::QuantBackend for NoBackward {
+    fn format(&self) -> &'static str {
+        "inference-only"
+    }
+
+    fn package(&self) -> qtuner_core::Package {
+        qtuner_core::Package { name: "inference-only".to_owned(), version: "1.0.0".parse().unwrap() }
+    }
+
+    fn dequantize(&self, kind: Kind) -> Result<Tensor, qtuner_core::LayerError> {
+        Ok(self.0.weight().to_kind(kind))
+    }
+
+    fn qweight(&self) -> Tensor {
+        self.0.weight().shallow_clone()
+    }
+
+    fn capabilities(&self) -> qtuner_core::Capabilities {
+        let mut capabilities = qtuner_core::Capabilities::new(1);
+        capabilities.grad_input = qtuner_core::Support::No;
+        capabilities
+    }
+}
+
+#[test]
+fn a_layer_that_cuts_the_gradient_off_is_named_and_nothing_is_injected() {
+    let mut model = Model::new(1);
+    let weight = Tensor::ones([WIDTH, WIDTH], CPU);
+    model.layers[0].up_proj = Slot::from(NoBackward(qtuner_core::Linear::new(weight, None).unwrap()));
+    let _ = model.collect_leaves_mut();
+    let before = fingerprint(&model);
+    let error = inject_adapter(&mut model, &config(), "default").unwrap_err().to_string();
+    assert!(error.contains("`model.layers.0.up_proj`") && error.contains("passes no gradient"), "{error}");
+    assert_eq!(fingerprint(&model), before);
+}

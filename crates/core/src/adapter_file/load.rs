@@ -64,7 +64,12 @@ pub fn load_adapter_with(
     let found = read_tensors(folder)?;
 
     let inject = |source| AdapterFileError::Inject { path: folder.to_owned(), source: Box::new(source) };
-    let plan = plan(injection, &model.collect_leaves(), &config, adapter_name).map_err(inject)?;
+    let plan = plan(injection, &model.collect_leaves(), &config, adapter_name);
+    let plan = match trainability {
+        Trainability::Trainable => plan.and_then(Plan::trainable),
+        Trainability::Frozen => plan,
+    };
+    let plan = plan.map_err(inject)?;
     let expected = expected(model, &plan);
     let copies = matched(&path, found, expected)?;
     let tensors = copies.len();

@@ -8,7 +8,9 @@ use tch::Tensor;
 
 /// Carries out `plan` on the model that it was made for.
 pub(crate) fn apply(model: &mut impl ModuleTree, plan: Plan) -> InjectReport {
-    let Plan { adapter_name, config, mut changes, store, situation, trained_biases, survey, warnings } = plan;
+    let Plan {
+        adapter_name, config, mut changes, store, situation, trained_biases, survey, warnings, ..
+    } = plan;
     let mut layers = Vec::new();
     let mut leaves = model.collect_leaves_mut();
     freeze(&leaves.slots, &leaves.parameters, &trained_biases);

@@ -80,6 +80,17 @@ pub enum Problem {
     /// A rank or alpha that cannot be told or used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A layer that would cut the gradient off: adapters before it would learn nothing, without a word.
+    #[error(
+        "`{path}`: {layer} passes no gradient to its input, so nothing before it would learn: leave it out of the \
+        targets, or load the adapter frozen"
+    )]
+    NoGradient {
+        /// The layer's name.
+        path: String,
+        /// The layer.
+        layer: String,
+    },
     /// A parameter that cannot be frozen.
     #[error("`{path}` is computed from other tensors, expected a leaf that can be frozen: detach it")]
     NotALeaf {

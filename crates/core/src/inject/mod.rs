@@ -115,7 +115,7 @@ impl<'a> Injection<'a> {
         config: &LoraConfig,
         adapter_name: &str,
     ) -> Result<InjectReport, InjectError> {
-        let plan = plan(self, &model.collect_leaves(), config, adapter_name)?;
+        let plan = plan(self, &model.collect_leaves(), config, adapter_name)?.trainable()?;
         for warning in &plan.warnings {
             tracing::warn!("{warning}");
         }

@@ -5,7 +5,7 @@ use crate::config::{Bias, LoraConfig, Survey, TargetMatcher};
 use crate::lora::{LoraAdapter, LoraOptions, Situation};
 use crate::registry::DispatchError;
 use crate::tree::Leaves;
-use crate::{AdapterState, AdapterStore, LoraLayer, Mode, Registry, Slot};
+use crate::{AdapterState, AdapterStore, LoraLayer, Mode, Registry, Slot, Support};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tch::Tensor;
@@ -23,6 +23,15 @@ pub(crate) struct Plan {
     pub(crate) trained_biases: BTreeSet<String>,
     pub(crate) survey: Survey,
     pub(crate) warnings: Vec<String>,
+    /// Layers that pass no gradient to their input; see [`Plan::trainable`].
+    cut_off: Vec<Problem>,
+}
+
+impl Plan {
+    /// The plan, if its adapter can be trained.
+    pub(crate) fn trainable(self) -> Result<Self, InjectError> {
+        if self.cut_off.is_empty() { Ok(self) } else { Err(InjectError::Layers { problems: self.cut_off }) }
+    }
 }
 
 /// What one slot gets.
@@ -96,6 +105,7 @@ pub(crate) fn plan(
         trained_biases,
         survey,
         warnings,
+        cut_off: cut_off(leaves),
     })
 }
 
@@ -214,6 +224,17 @@ fn trained_biases(
     let others = leaves.parameters.iter().filter(|(path, _)| bias == Bias::All && path.is_bias());
     let others = others.map(|(path, _)| path.to_string());
     of_slots.map(|(path, _)| format!("{path}.bias")).chain(others).collect()
+}
+
+/// The layers whose backend passes no gradient to its input, targeted or not: they lie between adapters all the same.
+fn cut_off(leaves: &Leaves<'_>) -> Vec<Problem> {
+    let quantized = leaves.slots.iter().filter_map(|(path, slot)| {
+        let layer = slot.layer().innermost().as_quantized()?;
+        (layer.capabilities().grad_input == Support::No).then_some((path, layer))
+    });
+    quantized
+        .map(|(path, layer)| Problem::NoGradient { path: path.to_string(), layer: format!("{layer:?}") })
+        .collect()
 }
 
 fn has_adapter(slot: &Slot, name: &str) -> bool {

@@ -22,14 +22,14 @@ impl Registry {
             }
         }
         let format = format_of(source);
-        Err(LoadError::NoBackend {
-            path: source.path.to_owned(),
-            files: source.files(),
-            tensors: source.describe(),
-            linked: self.dispatchers().iter().map(Dispatcher::name).collect(),
-            hint: registration_hint(&format),
-            format,
-        })
+        let linked: Vec<&str> = self.dispatchers().iter().map(Dispatcher::name).collect();
+        let hint = if linked.contains(&format.as_str()) {
+            format!("\"{format}\" is linked, but these are not its tensors: the files may be damaged")
+        } else {
+            registration_hint(&format)
+        };
+        let (path, files, tensors) = (source.path.to_owned(), source.files(), source.describe());
+        Err(LoadError::NoBackend { path, files, format, tensors, linked, hint })
     }
 }
 
