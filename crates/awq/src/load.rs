@@ -53,7 +53,12 @@ pub(crate) fn load(source: &LayerSource<'_>) -> Result<Option<Box<dyn Layer>>, L
 }
 
 fn layout(source: &LayerSource<'_>) -> Layout {
-    let Some((kind, [rows, columns])) = source.matrix("qweight") else { return Layout::Unknown };
+    // What the config calls AWQ and has some of the tensors is damaged: the checks of the layer say how.
+    let damaged = || {
+        let some = ["qweight", "qzeros", "scales"].iter().any(|name| source.info(name).is_some());
+        if some && says_awq(source) { Layout::Gemm } else { Layout::Unknown }
+    };
+    let Some((kind, [rows, columns])) = source.matrix("qweight") else { return damaged() };
     let other = |format: &str, hint| Layout::Other { format: format.to_owned(), hint };
     if source.info("g_idx").is_some() {
         return Layout::Unknown;
@@ -63,7 +68,7 @@ fn layout(source: &LayerSource<'_>) -> Layout {
     }
     let Some((_, [scale_rows, scale_columns])) = source.matrix("scales").filter(|_| kind == Some(Kind::Int))
     else {
-        return if says_awq(source) { Layout::Gemm } else { Layout::Unknown };
+        return damaged();
     };
     let zeros = source.matrix("qzeros").map(|(_, zeros)| zeros);
     if zeros.is_none() && columns == 2 * scale_columns {
@@ -88,8 +93,7 @@ fn layout(source: &LayerSource<'_>) -> Layout {
     }
     match bits(columns, scale_columns) {
         Some(bits) if says_awq(source) || zeros.is_some() => other(&format!("awq {bits}-bit"), AS_FOUR_BITS),
-        _ if says_awq(source) => Layout::Gemm, // damaged: the layer's own checks say how
-        _ => Layout::Unknown,
+        _ => damaged(),
     }
 }
 

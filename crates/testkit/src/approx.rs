@@ -113,3 +113,48 @@ impl Approx {
         )))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(expected: f64, bound: f64, found: f64, kind: Kind) -> bool {
+        let of = |value: f64| Tensor::from_slice(&[value]);
+        let expected = Approx { value: of(expected), bound: of(bound) };
+        expected.holds("a number", &of(found).to_kind(kind)).is_ok()
+    }
+
+    #[test]
+    fn a_value_holds_up_to_its_bound() {
+        assert!(holds(1.0, 0.25, 1.25, Kind::Float));
+        assert!(!holds(1.0, 0.25, 1.5, Kind::Float));
+        assert!(!holds(1.0, 0.25, f64::NAN, Kind::Float));
+        assert!(!holds(1.0, 0.25, f64::INFINITY, Kind::Float));
+    }
+
+    #[test]
+    fn only_a_value_beyond_the_range_may_become_infinite() {
+        assert!(holds(7e4, 1.0, f64::INFINITY, Kind::Half));
+        assert!(!holds(7e4, 1.0, f64::NEG_INFINITY, Kind::Half));
+        assert!(!holds(6e4, 1.0, f64::INFINITY, Kind::Half));
+    }
+
+    #[test]
+    fn an_infinite_or_undefined_value_has_to_be_one() {
+        assert!(holds(f64::INFINITY, f64::INFINITY, f64::INFINITY, Kind::Float));
+        assert!(!holds(f64::INFINITY, f64::INFINITY, 1.0, Kind::Float));
+        assert!(holds(f64::NAN, f64::NAN, f64::NAN, Kind::Float));
+        assert!(!holds(f64::NAN, f64::NAN, 1.0, Kind::Float));
+    }
+
+    #[test]
+    fn rounding_to_a_dtype_stays_within_the_bound() {
+        for kind in [Kind::Half, Kind::BFloat16, Kind::Float] {
+            for value in [1.0 + 1.0 / 3.0, -65503.9, 3e-8, 1e-45, 0.0] {
+                let exact = Approx::exact(&Tensor::from_slice(&[value])).rounded_to(kind);
+                let found = Tensor::from_slice(&[value]).to_kind(kind);
+                assert!(exact.holds("a number", &found).is_ok(), "{value} in {kind:?}");
+            }
+        }
+    }
+}

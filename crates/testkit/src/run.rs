@@ -58,6 +58,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 pub fn check(fixture: &dyn BackendFixture, law: Law) -> Result<(), LawViolation> {
     let _lock = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let _threads = RestoredThreads(tch::get_num_threads());
+    // Threads that wait for each other busily make small layers crawl on a busy machine; the laws about threads ask for them.
+    tch::set_num_threads(1);
     let verdict = catch_unwind(AssertUnwindSafe(|| laws::of(law)(fixture)))
         .unwrap_or_else(|payload| Err(Broken(format!("panicked: {}", message_of(&*payload)))));
     verdict.map_err(|Broken(detail)| LawViolation { law, backend: fixture.name().to_owned(), detail })
@@ -105,7 +107,10 @@ pub(crate) fn message_of(payload: &(dyn std::any::Any + Send)) -> &str {
 
 /// Runs `test` on `cases` values of `strategy`; a failure is shrunk, and reported with the seed.
 pub(crate) fn for_all<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value) -> Verdict) -> Verdict {
-    let seed: u64 = std::env::var(SEED_VARIABLE).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let seed = std::env::var(SEED_VARIABLE).unwrap_or_else(|_| "0".to_owned());
+    let seed: u64 = seed
+        .parse()
+        .map_err(|_| Broken(format!("{SEED_VARIABLE} is {seed:?}, expected a whole number below 2^64")))?;
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config { cases, max_shrink_iters: 300, failure_persistence: None, ..Config::default() };

@@ -61,8 +61,8 @@ fn warn_of_trained_biases(model: &impl ModuleTree) {
     }
 }
 
-/// Removes an adapter from every layer. If it was the only active one, the alphabetically first that remains on the first
-/// layer becomes active everywhere, and is returned.
+/// Removes an adapter from every layer. If it was the only active one, the alphabetically first that remains in the
+/// model becomes active everywhere, and is returned.
 ///
 /// # Errors
 /// [`TunerError::UnknownAdapter`] when no layer has it, [`TunerError::Merged`] while it is merged anywhere; nothing has
