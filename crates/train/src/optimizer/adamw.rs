@@ -1,0 +1,117 @@
+//! AdamW (Loshchilov and Hutter, 2019), step by step as `torch.optim.AdamW` computes it.
+//!
+//! ```text
+//! p *= 1 - lr * weight_decay
+//! m += (g - m) * (1 - beta1)            v = v * beta2 + (1 - beta2) * g * g
+//! p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+//! ```
+//!
+//! `tch`'s own optimizers keep their moments to themselves; a run that goes on bit-equal after an interruption needs them.
+
+use super::Parameters;
+use super::parameters::gradient;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tch::{TchError, Tensor};
+
+/// AdamW's numbers but for the learning rate, which the schedule gives.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AdamWOptions {
+    /// Decay of the mean of the gradients.
+    pub beta1: f64,
+    /// Decay of the mean of their squares.
+    pub beta2: f64,
+    /// What keeps the division finite.
+    pub epsilon: f64,
+    /// The part of a weight, times the learning rate, that a step takes away.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWOptions {
+    /// PyTorch's, without decay, as transformers' `Trainer` has it.
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+/// The moments of one parameter.
+#[derive(Debug)]
+pub(super) struct Moments {
+    /// The mean of the gradients.
+    pub(super) exp_avg: Tensor,
+    /// The mean of their squares.
+    pub(super) exp_avg_sq: Tensor,
+}
+
+/// The optimizer: the parameters it moves and what it remembers of their gradients.
+#[derive(Debug)]
+pub struct AdamW {
+    options: AdamWOptions,
+    parameters: Parameters,
+    pub(super) moments: BTreeMap<String, Moments>,
+    pub(super) step: u64,
+}
+
+impl AdamW {
+    /// An optimizer of `parameters` that has seen no gradient yet.
+    ///
+    /// # Errors
+    /// libtorch's, when memory runs out.
+    pub fn new(parameters: Parameters, options: AdamWOptions) -> Result<Self, TchError> {
+        let mut moments = BTreeMap::new();
+        for (name, parameter) in &parameters {
+            let zeros = || parameter.f_detach()?.f_zeros_like();
+            moments.insert(name.clone(), Moments { exp_avg: zeros()?, exp_avg_sq: zeros()? });
+        }
+        Ok(Self { options, parameters, moments, step: 0 })
+    }
+
+    /// The parameters.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// How many steps it has made.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// Clears the gradients.
+    pub fn zero_grad(&mut self) {
+        for parameter in self.parameters.values_mut() {
+            parameter.zero_grad();
+        }
+    }
+
+    /// Moves every parameter that has a gradient.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn step(&mut self, learning_rate: f64) -> Result<(), TchError> {
+        let AdamWOptions { beta1, beta2, epsilon, weight_decay } = self.options;
+        let _guard = tch::no_grad_guard();
+        self.step += 1;
+        let correction1 = 1.0 - power(beta1, self.step);
+        let correction2 = (1.0 - power(beta2, self.step)).sqrt();
+        for (name, parameter) in &mut self.parameters {
+            let (Some(gradient), Some(moments)) = (gradient(parameter)?, self.moments.get_mut(name)) else {
+                continue;
+            };
+            let _ = parameter.f_multiply_scalar_(1.0 - learning_rate * weight_decay)?;
+            let _ = moments.exp_avg.f_lerp_(&gradient, 1.0 - beta1)?;
+            let square = gradient.f_multiply_scalar(1.0 - beta2)?.f_multiply(&gradient)?;
+            let _ = moments.exp_avg_sq.f_multiply_scalar_(beta2)?.f_add_(&square)?;
+            let denominator =
+                moments.exp_avg_sq.f_sqrt()?.f_divide_scalar(correction2)?.f_add_scalar(epsilon)?;
+            let update =
+                moments.exp_avg.f_multiply_scalar(-learning_rate / correction1)?.f_divide(&denominator)?;
+            let _ = parameter.f_add_(&update)?;
+        }
+        Ok(())
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "runs have fewer than 2^53 steps")]
+fn power(base: f64, exponent: u64) -> f64 {
+    base.powf(exponent as f64)
+}
