@@ -3,8 +3,10 @@
 //! Each command is one module. Whatever goes wrong ends as one sentence on stderr and exit code 1.
 
 mod bench;
+mod checkpoint;
 mod ci;
 mod compiler;
+mod demo;
 mod libtorch;
 mod test;
 mod tidy;
@@ -20,6 +22,9 @@ usage: cargo xtask <command>
   libtorch          make the CPU libtorch tree `.libtorch`, once
   test [ARGS...]    libtorch, then every test of the workspace (`cargo test --workspace ARGS`)
   bench [ARGS...]   libtorch, then the table of GEMM timings (`cargo bench ... ARGS`)
+  demo              libtorch, then a real fine-tuning: Shakespeare for a small AWQ model, about two minutes on 2 cores
+  make-checkpoint --shape NAME FOLDER
+                    an AWQ checkpoint of random weights in a known model's shape, to measure on
   tidy              the house rules that compilers do not check
   ci                the gate: format, tidy, libtorch, clippy, docs, test
 
@@ -37,6 +42,10 @@ enum Error {
     Libtorch(#[from] libtorch::Error),
     #[error(transparent)]
     Tidy(#[from] tidy::Error),
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::Error),
+    #[error("cannot remove {}: {source}", .path.display())]
+    Clear { path: std::path::PathBuf, source: std::io::Error },
     #[error("the gate stopped at `{step}`: {source}")]
     Gate { step: &'static str, source: Box<Error> },
     #[error("unknown command `{command}`\n\n{USAGE}")]
@@ -65,6 +74,7 @@ fn run(arguments: &[String]) -> Result<(), Error> {
     match command.as_str() {
         "test" => return test::run(&workspace, rest),
         "bench" => return bench::run(&workspace, rest),
+        "make-checkpoint" => return Ok(checkpoint::run(&workspace, rest)?),
         _ => {}
     }
     if let Some(argument) = rest.first() {
@@ -74,6 +84,7 @@ fn run(arguments: &[String]) -> Result<(), Error> {
         "libtorch" => Ok(libtorch::ensure(&workspace)?),
         "tidy" => Ok(tidy::run(&workspace)?),
         "ci" => ci::run(&workspace),
+        "demo" => demo::run(&workspace),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

@@ -1,0 +1,132 @@
+//! An adapter folder: its config, its tensors, and whether it does anything.
+
+use super::odd;
+use crate::failure::Failure;
+use crate::output::{grouped, size, table};
+use qtuner_core::{LoraConfig, adapter_file};
+use qtuner_train::{Checkpoint, CheckpointError};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use tch::{Kind, Tensor};
+
+/// What an adapter folder holds.
+#[derive(Debug, Serialize)]
+pub(super) struct AdapterReport {
+    folder: String,
+    base_model: Option<String>,
+    r: i64,
+    lora_alpha: String,
+    target_modules: String,
+    bias: &'static str,
+    modules: usize,
+    tensors: usize,
+    parameters: i64,
+    bytes: u64,
+    dtypes: BTreeMap<String, usize>,
+    /// Where the run stood, if the folder is a checkpoint of one.
+    training: Option<Training>,
+    odd: Vec<String>,
+}
+
+/// How far a run had come.
+#[derive(Debug, Serialize)]
+struct Training {
+    step: u64,
+    max_steps: u64,
+}
+
+/// Reads the folder.
+pub(super) fn look(folder: &Path) -> Result<AdapterReport, Failure> {
+    let path = folder.join(adapter_file::CONFIG_FILE);
+    let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+    let config = LoraConfig::from_json(&text).map_err(|error| unreadable(&path, &error))?;
+    let path = folder.join(adapter_file::MODEL_FILE);
+    let tensors = Tensor::read_safetensors(&path).map_err(|error| unreadable(&path, &error))?;
+    let bytes = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?.len();
+    let mut dtypes = BTreeMap::new();
+    for (_, tensor) in &tensors {
+        *dtypes.entry(format!("{:?}", tensor.kind())).or_default() += 1;
+    }
+    let training = match Checkpoint::open(folder) {
+        Ok(checkpoint) => {
+            Some(Training { step: checkpoint.state().global_step, max_steps: checkpoint.state().max_steps })
+        }
+        Err(CheckpointError::Io { .. }) => None,
+        Err(damaged) => return Err(damaged.into()),
+    };
+    let sizes = tensors.iter().map(|(_, tensor)| i64::try_from(tensor.numel()).unwrap_or(i64::MAX));
+    Ok(AdapterReport {
+        folder: folder.display().to_string(),
+        base_model: config.base_model_name_or_path.clone().filter(|name| !name.is_empty()),
+        r: config.rank,
+        lora_alpha: config.lora_alpha.to_string(),
+        target_modules: config.target_modules.as_ref().map_or("none".to_owned(), ToString::to_string),
+        bias: config.bias.as_str(),
+        modules: tensors.iter().filter(|(name, _)| name.contains(".lora_A.")).count(),
+        tensors: tensors.len(),
+        parameters: sizes.sum(),
+        bytes,
+        dtypes,
+        training,
+        odd: oddities(&config, &tensors)?,
+    })
+}
+
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    let hint = "an adapter folder has adapter_config.json and adapter_model.safetensors, as PEFT writes them";
+    Failure::new(format!("{}: {error}", path.display()), hint)
+}
+
+fn oddities(config: &LoraConfig, tensors: &[(String, Tensor)]) -> Result<Vec<String>, Failure> {
+    let mut odd: Vec<String> = config.warnings().iter().map(ToString::to_string).collect();
+    odd.extend(config.validate().err().map(|error| format!("it cannot be used: {error}")));
+    let b: Vec<&Tensor> =
+        tensors.iter().filter(|(name, _)| name.contains(".lora_B.weight")).map(|(_, t)| t).collect();
+    let mut zeros = 0;
+    for tensor in &b {
+        zeros += usize::from(tensor.f_count_nonzero(None::<i64>)?.f_int64_value(&[])? == 0);
+    }
+    if b.is_empty() {
+        odd.push("there is no lora_B tensor".to_owned());
+    } else if zeros == b.len() {
+        odd.push("every lora_B is zero: the adapter changes nothing, it was never trained".to_owned());
+    } else if zeros > 0 {
+        odd.push(format!("{zeros} of {} lora_B are zero: those modules were never trained", b.len()));
+    }
+    for (name, tensor) in tensors {
+        if tensor.f_to_kind(Kind::Float)?.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+            odd.push(format!("tensor `{name}` has numbers that are not finite"));
+        }
+    }
+    if let Some(base) = config.base_model_name_or_path.as_deref().filter(|base| Path::new(base).is_absolute())
+        && !Path::new(base).is_dir()
+    {
+        odd.push(format!("its base model {base} is not there"));
+    }
+    Ok(odd)
+}
+
+impl AdapterReport {
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let dtypes: Vec<String> =
+            self.dtypes.iter().map(|(dtype, count)| format!("{count} x {dtype}")).collect();
+        let mut rows = vec![
+            ("adapter", self.folder.clone()),
+            ("base model", self.base_model.clone().unwrap_or_else(|| "not said".to_owned())),
+            ("r, lora_alpha", format!("{}, {}", self.r, self.lora_alpha)),
+            ("target_modules", self.target_modules.clone()),
+            ("bias", self.bias.to_owned()),
+            ("modules", self.modules.to_string()),
+            ("tensors", format!("{} ({})", self.tensors, dtypes.join(", "))),
+            ("parameters", grouped(self.parameters)),
+            ("size", size(self.bytes)),
+        ];
+        if let Some(Training { step, max_steps }) = &self.training {
+            rows.push(("training", format!("step {step} of {max_steps}; `qtuner train --resume` goes on")));
+        }
+        let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+        table(&rows, 2) + &odd(&self.odd)
+    }
+}

@@ -1,0 +1,71 @@
+//! What a command can end in: one sentence, a hint, and an exit code.
+
+use crate::hints;
+use std::any::Any;
+use std::fmt::Display;
+use std::process::ExitCode;
+
+/// A command that did not succeed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    hint: Option<String>,
+    kind: FailureKind,
+}
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FailureKind {
+    /// Something went wrong: exit code 1.
+    Failed,
+    /// The command line or the configuration file cannot be meant: exit code 2.
+    Usage,
+    /// Nobody reads the output any more: nothing to say, exit code 0.
+    Unread,
+}
+
+/// The hint when there is none that is closer.
+const MORE: &str = "`qtuner COMMAND --help` lists every option; RUST_LOG=debug shows what led here";
+
+impl Failure {
+    /// Something that went wrong, and the way out.
+    pub(crate) fn new(message: impl Display, hint: impl Display) -> Self {
+        Self { message: message.to_string(), hint: Some(hint.to_string()), kind: FailureKind::Failed }
+    }
+
+    /// A command line or configuration file that cannot be meant, and what might be.
+    pub(crate) fn usage(message: impl Display, hint: impl Display) -> Self {
+        Self { kind: FailureKind::Usage, ..Self::new(message, hint) }
+    }
+
+    /// The same with another hint.
+    pub(crate) fn with_hint(self, hint: impl Display) -> Self {
+        Self { hint: Some(hint.to_string()), ..self }
+    }
+
+    /// A defect of this program, by what it panicked with.
+    pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let message = format!("a defect of qtuner: {}", text.unwrap_or("it gave up without a word"));
+        Self::new(message, "please report it, with the command line and the output of `qtuner env`")
+    }
+
+    /// Prints the sentence and the hint to stderr, and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        if self.kind == FailureKind::Unread {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("error: {}\nhint: {}", self.message, self.hint.as_deref().unwrap_or(MORE));
+        ExitCode::from(if self.kind == FailureKind::Usage { 2 } else { 1 })
+    }
+}
+
+impl<E: std::error::Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let io = (&error as &dyn Any).downcast_ref::<std::io::Error>();
+        let is_unread = io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+        let kind = if is_unread { FailureKind::Unread } else { FailureKind::Failed };
+        Self { message: error.to_string(), hint: hints::for_error(&error).map(str::to_owned), kind }
+    }
+}

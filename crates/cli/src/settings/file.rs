@@ -1,0 +1,92 @@
+//! The TOML file of `--config`.
+
+use super::{Table, check, names};
+use crate::failure::Failure;
+use std::path::Path;
+
+/// The table of the file at `path`: known names alone, each with a value that it can have.
+pub(super) fn read(path: &Path) -> Result<Table, Failure> {
+    let place = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(format!("{place}: {error}"), "--config wants a TOML file; flags alone do, too")
+    })?;
+    parse(&text).map_err(|(message, hint)| Failure::usage(format!("{place}: {message}"), hint))
+}
+
+/// An error's sentence and hint.
+type Refusal = (String, String);
+
+fn parse(text: &str) -> Result<Table, Refusal> {
+    let listed = || "`qtuner train --help` lists every name; in the file, `-` is `_`".to_owned();
+    let parsed: Table = toml::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+        let line = line.map_or_else(String::new, |line| format!("line {line}: "));
+        (
+            format!("{line}not TOML: {}", error.message()),
+            "a line is `name = value`; texts stand in quotes".to_owned(),
+        )
+    })?;
+    let mut table = Table::new();
+    let mut unknown = Vec::new();
+    for (key, value) in parsed {
+        let name = names::canonical(&key).to_owned();
+        if names::owner(&name).is_none() {
+            unknown.push(key);
+            continue;
+        }
+        check(&name, &value).map_err(|reason| {
+            (format!("`{key}` is {}: {reason}", names::shown(&value)), super::SEE_HELP.to_owned())
+        })?;
+        if table.insert(name.clone(), value).is_some() {
+            return Err((format!("`{name}` is said twice, once as `{key}`"), format!("keep `{name}`")));
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(table);
+    }
+    let hints: Vec<String> = unknown
+        .iter()
+        .filter_map(|key| Some(format!("did you mean `{}` for `{key}`?", names::suggestion(key)?)))
+        .collect();
+    let keys: Vec<String> = unknown.iter().map(|key| format!("`{key}`")).collect();
+    let what = if keys.len() == 1 { "unknown key" } else { "unknown keys" };
+    let hint = if hints.is_empty() { listed() } else { hints.join(" ") };
+    Err((format!("{what} {}", keys.join(", ")), hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_transformers_are_taken_for_ours() {
+        let table = parse("per_device_train_batch_size = 8\nr = 4\n").expect("known names");
+        assert_eq!(
+            table.into_iter().collect::<Vec<_>>(),
+            [("batch_size".to_owned(), 8.into()), ("r".to_owned(), 4.into())]
+        );
+        let (message, _) = parse("batch_size = 1\nper_device_train_batch_size = 8\n").expect_err("twice");
+        assert_eq!(message, "`batch_size` is said twice, once as `per_device_train_batch_size`");
+    }
+
+    #[test]
+    fn unknown_names_are_refused_together_with_suggestions() {
+        let (message, hint) = parse("lerning_rate = 1\nfoo = 2\n").expect_err("unknown");
+        assert_eq!(message, "unknown keys `foo`, `lerning_rate`");
+        assert_eq!(hint, "did you mean `learning_rate` for `lerning_rate`?");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_names_its_key() {
+        let (message, _) = parse("learning_rate = \"fast\"\n").expect_err("a text");
+        assert!(message.starts_with("`learning_rate` is \"fast\": invalid type: string"), "{message}");
+        let (message, _) = parse("model = 3\n").expect_err("a number");
+        assert_eq!(message, "`model` is 3: expected a path in quotes");
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_is_refused_with_the_line() {
+        let (message, _) = parse("r = 4\nmodel = my model\n").expect_err("no quotes");
+        assert!(message.starts_with("line 2: not TOML"), "{message}");
+    }
+}

@@ -1,0 +1,195 @@
+//! A short run: its files, its summary, going on, what it refuses.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::path::Path;
+use support::{ascii_tokenizer, fails, folder, repository, strings, succeeds, text, tiny, train_arguments};
+
+fn trained(output: &Path, steps: u32, more: &[&str]) -> Value {
+    let arguments = train_arguments(output, steps);
+    let arguments: Vec<&str> = strings(&arguments).into_iter().chain(more.iter().copied()).collect();
+    support::json(&arguments)
+}
+
+fn bytes(output: &Path) -> Vec<u8> {
+    std::fs::read(output.join("adapter_model.safetensors")).expect("the adapter")
+}
+
+#[test]
+fn a_run_leaves_an_adapter_checkpoints_metrics_and_its_settings() {
+    let folder = folder();
+    let output = folder.path().join("out");
+    let summary =
+        trained(&output, 3, &["--eval-fraction", "0.1", "--eval-on-start", "--lr-scheduler", "linear"]);
+    assert_eq!((&summary["status"], &summary["step"]), (&"finished".into(), &3.into()));
+    assert_eq!(summary["adapter"], text(&output));
+    let losses =
+        [&summary["first_loss"], &summary["evaluation_at_start"]["loss"], &summary["evaluation"]["loss"]];
+    assert!(
+        losses.iter().all(|loss| loss.as_f64().is_some_and(|loss| (1.0..6.0).contains(&loss))),
+        "{summary}"
+    );
+    for file in [
+        "adapter_config.json",
+        "checkpoint-2",
+        "checkpoint-3",
+        "metrics.jsonl",
+        "loss.png",
+        "loss.svg",
+        "tensorboard",
+    ] {
+        assert!(output.join(file).exists(), "{file}");
+    }
+    let config = std::fs::read_to_string(output.join("adapter_config.json")).expect("the config");
+    let config: Value = serde_json::from_str(&config).expect("JSON");
+    assert_eq!((&config["r"], &config["task_type"]), (&4.into(), &"CAUSAL_LM".into()));
+    assert_eq!(config["base_model_name_or_path"], tiny());
+    let settings = std::fs::read_to_string(output.join("run.toml")).expect("the settings");
+    for line in [
+        "r = 4",
+        "lora_dropout = 0.1",
+        "learning_rate = 0.001",
+        "lr_scheduler = \"linear\"",
+        "dtype = \"float32\"",
+    ] {
+        assert!(settings.lines().any(|other| other == line), "{line} in\n{settings}");
+    }
+    let arguments = train_arguments(&output, 3);
+    fails(&strings(&arguments), 1, "a run has reached step 3 here already", "--resume");
+}
+
+#[test]
+fn a_file_is_beaten_by_a_flag_and_says_the_same() {
+    let folder = folder();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    trained(&one, 2, &[]);
+    support::json(&[
+        "train",
+        "--config",
+        &text(one.join("run.toml")),
+        "--output",
+        &text(&two),
+        "--threads",
+        "1",
+    ]);
+    assert_eq!(bytes(&one), bytes(&two));
+    let flag = ["train", "--config", &text(one.join("run.toml")), "--r", "2", "--dry-run"];
+    let plan = support::json(&flag);
+    assert_eq!(plan["layers"][0]["r"], 2);
+}
+
+#[test]
+fn a_run_that_goes_on_ends_with_the_same_bytes() {
+    let folder = folder();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    trained(&whole, 4, &[]);
+    trained(&parts, 4, &["--keep-last", "9"]);
+    for name in ["checkpoint-4", "adapter_model.safetensors"] {
+        let path = parts.join(name);
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.expect("what the second half made");
+    }
+    let summary = support::json(&["train", "--resume", "--output", &text(&parts), "--threads", "1"]);
+    assert_eq!((&summary["status"], &summary["step"]), (&"finished".into(), &4.into()));
+    assert_eq!(bytes(&whole), bytes(&parts));
+    fails(
+        &["train", "--resume", "--output", &text(&parts), "--r", "8"],
+        2,
+        "`r` was 4, is 8",
+        "another --output",
+    );
+    let rate = ["train", "--resume", "--output", &text(&parts), "--learning-rate", "1e-4"];
+    fails(&rate, 1, "`learning_rate` was 0.001, is 0.0001", "run.toml");
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_says_what_would_be_done() {
+    let folder = folder();
+    let output = folder.path().join("out");
+    let plan = trained(&output, 5, &["--dry-run"]);
+    assert!(!output.exists());
+    assert_eq!(plan["layers"].as_array().map(Vec::len), Some(12));
+    assert_eq!(plan["trainable_parameters"], json!(6 * 4 * (256 + 256 + 768 + 256)));
+    assert_eq!(plan["plan"]["steps"], 5);
+    assert!(plan["memory"]["weights"].as_u64().is_some_and(|bytes| bytes > 4_000_000), "{plan}");
+    let arguments = train_arguments(&output, 5);
+    let arguments: Vec<&str> = strings(&arguments).into_iter().chain(["--dry-run"]).collect();
+    let text = succeeds(&arguments).stdout;
+    assert!(text.contains("trainable params: 36,864") && text.contains("together, about"), "{text}");
+}
+
+#[test]
+fn plain_lines_tell_of_a_run_without_a_terminal() {
+    let folder = folder();
+    let arguments = train_arguments(&folder.path().join("out"), 2);
+    let ended = succeeds(&strings(&arguments));
+    assert!(
+        ended.stderr.contains("step    1/2  loss ") && ended.stderr.contains("step    2/2  loss "),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stdout.contains("next:\n  qtuner generate --model "), "{}", ended.stdout);
+}
+
+#[test]
+fn a_model_without_a_tokenizer_trains_with_one_of_another_folder() {
+    let folder = folder();
+    let tokenizer = ascii_tokenizer();
+    let data = folder.path().join("data.txt");
+    std::fs::write(&data, "the quick brown fox jumps over the lazy dog ".repeat(20)).expect("writable");
+    let (model, output) = (repository("tests/fixtures/llama-awq"), text(folder.path().join("out")));
+    let (data, tokenizer) = (text(&data), text(tokenizer.path()));
+    let arguments =
+        ["train", "--model", &model, "--tokenizer", &tokenizer, "--data", &data, "--output", &output];
+    let more = ["--max-steps", "2", "--sequence-length", "32", "--use-rslora", "--bias", "none"];
+    let summary = support::json(&[&arguments[..], &more].concat());
+    assert_eq!(summary["status"], "finished");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Command, Stdio};
+    let folder = folder();
+    let output = folder.path().join("out");
+    let arguments = train_arguments(&output, 100_000);
+    let mut child = support::command(&strings(&arguments));
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let mut lines = stderr.lines().map(|line| line.expect("UTF-8"));
+    lines.find(|line| line.starts_with("step ")).expect("a first step");
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(interrupt.success());
+    let rest: Vec<String> = lines.collect();
+    assert!(rest.iter().any(|line| line.starts_with("stopping after this step")), "{rest:?}");
+    let mut stdout = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut stdout).expect("UTF-8");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(
+        stdout.contains(&format!("to go on:\n  qtuner train --resume --output {}", text(&output))),
+        "{stdout}"
+    );
+    let state = std::fs::read_dir(&output).expect("the output").filter_map(Result::ok);
+    assert!(
+        state.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with("checkpoint-"))
+    );
+    fails(
+        &[
+            "eval",
+            "--model",
+            &tiny(),
+            "--data",
+            &repository("assets/kjv-tail.txt"),
+            "--windows",
+            "1",
+            "--adapter",
+            &text(&output),
+        ],
+        1,
+        "adapter_config.json: not found",
+        "its newest checkpoint is",
+    );
+}
