@@ -137,6 +137,7 @@ fn a_run_does_not_go_on_with_another_configuration_and_names_it() {
 fn a_fresh_run_leaves_the_checkpoints_of_another_alone() {
     let output = tempfile::tempdir().unwrap();
     train(output.path(), &config(4), 2).unwrap();
+    let _turn = support::turn_to_draw();
     let mut model = support::Toy::adapted(0.0);
     let data = support::windows(5, 6);
     let mut trainer =

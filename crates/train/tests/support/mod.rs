@@ -4,12 +4,13 @@
 
 use qtuner_core::{Linear, LoraConfig, ModuleTree, Slot, inject_adapter};
 use qtuner_train::data::Sample;
+use qtuner_train::optimizer::trainable_parameters;
 use qtuner_train::{
     Checkpoint, Dataset, Event, LanguageModel, ModelError, Outcome, TrainConfig, TrainError, Trainer,
 };
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tch::{Device, Kind, Tensor};
 
 pub(crate) const VOCAB: i64 = 23;
@@ -53,8 +54,14 @@ impl Toy {
 
     pub(crate) fn with_config(config: &LoraConfig) -> Self {
         let mut model = Self::base(VOCAB);
-        tch::manual_seed(7);
         inject_adapter(&mut model, config, "default").expect("dense layers take adapters");
+        // libtorch's generator is shared by all threads, and with it by tests that run at the same time.
+        for (name, mut parameter) in trainable_parameters(&model) {
+            if name.contains("lora_A") {
+                let fixed = values(&parameter.size(), 0.3) * 0.3;
+                tch::no_grad(|| parameter.f_copy_(&fixed)).expect("a leaf");
+            }
+        }
         model
     }
 }
@@ -108,11 +115,16 @@ pub(crate) fn config(max_steps: u64) -> TrainConfig {
     }
 }
 
+/// Waits for the tests that draw from libtorch's one generator, as dropout and a fresh adapter do: two at once in a process
+/// would draw from each other's.
+pub(crate) fn turn_to_draw() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Trains a fresh adapter with dropout in `output`, or goes on from its newest checkpoint; stops after `stop_after` steps.
 pub(crate) fn train(output: &Path, config: &TrainConfig, stop_after: u64) -> Result<Outcome, TrainError> {
-    // Dropout draws from libtorch's one generator: two runs at once in a process would draw from each other's.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn_to_draw();
     let checkpoint = Checkpoint::newest(output)?;
     let mut model = match &checkpoint {
         None => Toy::adapted(0.25),
