@@ -3,12 +3,12 @@
 
 /// Blocks from this size on are mapped one by one, and go back to the system when they are freed.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const THRESHOLD: i32 = 1 << 20;
+const THRESHOLD: i32 = 4 << 20;
 
 /// Lets the memory of freed tensors go back to the system at once, unless `MALLOC_MMAP_THRESHOLD_` says otherwise.
 ///
 /// glibc raises its threshold to the largest block that it has seen freed, up to 32 MB, and from then on cuts tensors out of
-/// one heap, in which the activations of a training step leave holes: a fifth of the peak.
+/// one heap, in which the activations of a training step leave holes. Fresh pages cost time: docs/performance.md has both.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn return_freed_memory() {
     if std::env::var_os("MALLOC_MMAP_THRESHOLD_").is_none() {
