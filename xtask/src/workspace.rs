@@ -89,7 +89,12 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
 fn line_of(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_stem().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
-    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+}
+
+/// A word for a shell: in quotes where a blank would cut it.
+fn quoted(word: &str) -> String {
+    if word.contains(char::is_whitespace) { format!("\"{word}\"") } else { word.to_owned() }
 }
 
 #[cfg(test)]
@@ -113,8 +118,8 @@ mod tests {
     #[test]
     fn a_command_is_printed_as_one_would_type_it() {
         let mut command = Command::new("/some/toolchain/bin/cargo");
-        command.args(["test", "--workspace"]);
-        assert_eq!(line_of(&command), "cargo test --workspace");
+        command.args(["run", "--", "--prompt", "First Citizen:"]);
+        assert_eq!(line_of(&command), "cargo run -- --prompt \"First Citizen:\"");
     }
 
     #[test]

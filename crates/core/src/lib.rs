@@ -12,7 +12,7 @@ mod atomic;
 mod backend;
 pub mod config;
 pub mod dense;
-mod ffi;
+mod extension;
 mod inject;
 mod layer;
 mod lora;

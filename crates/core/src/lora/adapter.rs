@@ -2,6 +2,7 @@
 
 use super::LoraOptions;
 use super::init::{self, Shape, Weights};
+use crate::extension::{self, Lora};
 use tch::{Device, Kind, TchError, Tensor};
 
 /// One adapter on one layer: `A [r, in]`, `B [out, r]`, an optional bias of `B [out]`, and the scaling.
@@ -91,22 +92,20 @@ impl LoraAdapter {
         parameters
     }
 
-    /// `cast(B(A(dropout(x))) * scaling)` in `output_kind`.
-    pub(super) fn contribution(
-        &self,
-        x: &Tensor,
-        dropout: f64,
-        output_kind: Kind,
-    ) -> Result<Tensor, TchError> {
-        let kind = self.lora_a.kind();
-        let autocast = x.device().is_cuda() && crate::ffi::autocast_is_enabled();
-        let mut x = if autocast || x.kind() == kind { x.shallow_clone() } else { x.f_to_kind(kind)? };
-        if dropout > 0.0 {
-            x = x.f_dropout(dropout, true)?;
+    /// `y + cast(B(A(dropout(cast(x)))) * scaling)`, in the dtype of `y`.
+    pub(super) fn add_to(&self, y: &Tensor, x: &Tensor, dropout: f64) -> Result<Tensor, TchError> {
+        let (a, b, bias) = (&self.lora_a, &self.lora_b, self.lora_b_bias.as_ref());
+        if x.device().is_cuda() && extension::autocast_is_enabled() {
+            // libtorch chooses the dtypes, as it does under PEFT.
+            let x = x.f_dropout(dropout, true)?;
+            let update = x.f_linear(a, None::<&Tensor>)?.f_linear(b, bias)?;
+            return y.f_add(&update.f_multiply_scalar(self.scaling)?.f_to_kind(y.kind())?);
         }
-        let low = x.f_linear(&self.lora_a, None::<&Tensor>)?;
-        let update = low.f_linear(&self.lora_b, self.lora_b_bias.as_ref())?;
-        update.f_multiply_scalar(self.scaling)?.f_to_kind(output_kind)
+        let lora = Lora { a, b, bias, scaling: self.scaling };
+        if dropout > 0.0 {
+            return extension::add_lora(y, &x.f_to_kind(a.kind())?.f_dropout(dropout, true)?, lora);
+        }
+        extension::add_lora(y, x, lora)
     }
 
     /// The weight delta `scaling * B A` in f32, `[out_features, in_features]`.

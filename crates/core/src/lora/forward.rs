@@ -23,8 +23,7 @@ impl<T: LoraLayer> Layer for T {
             let Some(adapter) = lora.adapters.get(name) else { continue };
             let dropout = if lora.mode == Mode::Train { adapter.options.lora_dropout } else { 0.0 };
             y = adapter
-                .contribution(x, dropout, y.kind())
-                .and_then(|update| y.f_add(&update))
+                .add_to(&y, x, dropout)
                 .map_err(LayerError::torch(lora.kind_name, "the adapter's forward"))?;
         }
         Ok(y)

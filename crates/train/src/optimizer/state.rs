@@ -85,9 +85,9 @@ impl AdamW {
         let step = file.tensor(STEP).ok().and_then(|view| <[u8; 8]>::try_from(view.data()).ok());
         let step = step.ok_or_else(|| misfit(STEP, "missing".to_owned(), "one I64"))?;
         let expected = self.tensors();
-        if let Some(name) =
-            file.names().into_iter().find(|name| *name != STEP && !expected.contains_key(*name))
-        {
+        // Names come in no order of their own: the first one by name makes the error the same every time.
+        let foreign = file.names().into_iter().filter(|name| *name != STEP && !expected.contains_key(*name));
+        if let Some(name) = foreign.min() {
             return Err(misfit(name, "there".to_owned(), "a trainable parameter of the model"));
         }
         let mut copies = Vec::new();

@@ -1,0 +1,21 @@
+//! The C face of `lora.cpp`.
+//!
+//! A `*const C_tensor` is an `at::Tensor*`, in `tch` as here. The entry returns 0, or 1 with a message in
+//! `qtuner_core_last_error`; no exception leaves it.
+
+use std::ffi::{c_char, c_int};
+use torch_sys::C_tensor;
+
+unsafe extern "C" {
+    pub(super) fn qtuner_core_last_error() -> *const c_char;
+
+    pub(super) fn qtuner_core_add_lora(
+        y: *const C_tensor,
+        x: *const C_tensor,
+        a: *const C_tensor,
+        b: *const C_tensor,
+        bias: *const C_tensor,
+        scaling: f64,
+        result: *mut *mut C_tensor,
+    ) -> c_int;
+}

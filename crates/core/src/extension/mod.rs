@@ -1,0 +1,58 @@
+//! What `tch` cannot say: an adapter as one node of autograd (`lora.cpp`), and one flag of libtorch.
+#![allow(unsafe_code, reason = "this is the crate's one room for foreign calls")]
+
+mod ffi;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::CStr;
+use std::ptr;
+use tch::{TchError, Tensor};
+
+/// Whether autocast is on: libtorch's argument-free query, which is about CUDA and is what PEFT asks too.
+pub(crate) fn autocast_is_enabled() -> bool {
+    // SAFETY: the function takes nothing, reads a thread-local flag of libtorch and cannot throw.
+    unsafe { torch_sys::at_autocast_is_enabled() != 0 }
+}
+
+/// An adapter's tensors: `a [r, in]`, `b [out, r]`, `bias [out]`, all of one dtype.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lora<'a> {
+    pub(crate) a: &'a Tensor,
+    pub(crate) b: &'a Tensor,
+    pub(crate) bias: Option<&'a Tensor>,
+    pub(crate) scaling: f64,
+}
+
+/// `y + cast(scaling * (B (A cast(x)) + bias))` in the shape and dtype of `y [..., out]`, for `x [..., in]`.
+///
+/// The low-rank product is in the dtype of `a`, rounded once to that of `y`. The gradient reaches everything. What is
+/// kept for it is `x` as it is, and `A x`; temporaries are a few megabytes whatever the sizes.
+pub(crate) fn add_lora(y: &Tensor, x: &Tensor, lora: Lora<'_>) -> Result<Tensor, TchError> {
+    let bias = lora.bias.map_or(ptr::null(), Tensor::as_ptr);
+    let mut out = ptr::null_mut();
+    // SAFETY: every pointer is a live tensor (or a null bias) that outlives the call; the entry catches exceptions and
+    // writes an owned tensor where it returns 0.
+    let code = unsafe {
+        ffi::qtuner_core_add_lora(
+            y.as_ptr(),
+            x.as_ptr(),
+            lora.a.as_ptr(),
+            lora.b.as_ptr(),
+            bias,
+            lora.scaling,
+            &raw mut out,
+        )
+    };
+    if code != 0 || out.is_null() {
+        return Err(TchError::Torch(last_error()));
+    }
+    // SAFETY: the entry returned 0, so `out` is a tensor made by `new` and owned by nobody else; `Tensor` frees it.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// The message of the last failure on this thread.
+fn last_error() -> String {
+    // SAFETY: the function returns a NUL-terminated string that lives until the thread's next failure.
+    unsafe { CStr::from_ptr(ffi::qtuner_core_last_error()) }.to_string_lossy().into_owned()
+}

@@ -1,0 +1,153 @@
+//! The node against the same sum written with libtorch's operators, in f64 where the numbers are compared.
+
+use super::{Lora, add_lora};
+use proptest::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+/// Numbers between -0.5 and 0.5 without a pattern, the same in every run.
+fn numbers(size: &[i64], phase: f64) -> Tensor {
+    let count = size.iter().product::<i64>();
+    let ramp = Tensor::arange(count, (Kind::Double, Device::Cpu));
+    (((ramp * 12.9898 + phase).sin() * 43_758.545_3).frac().abs() - 0.5).reshape(size)
+}
+
+/// The sizes of a case, and whether B has a bias.
+#[derive(Debug, Clone)]
+struct Case {
+    rows: i64,
+    r#in: i64,
+    out: i64,
+    rank: i64,
+    biased: bool,
+}
+
+impl Case {
+    /// `y`, `x`, `A`, `B` and the bias, as leaves that want gradients.
+    fn leaves(&self, outer: Kind, inner: Kind) -> Vec<Tensor> {
+        let leaf = |size: &[i64], phase, kind| numbers(size, phase).to_kind(kind).set_requires_grad(true);
+        let mut leaves = vec![
+            leaf(&[self.rows, self.out], 0.1, outer),
+            leaf(&[self.rows, self.r#in], 0.2, outer),
+            leaf(&[self.rank, self.r#in], 0.3, inner),
+            leaf(&[self.out, self.rank], 0.4, inner),
+        ];
+        leaves.extend(self.biased.then(|| leaf(&[self.out], 0.5, inner)));
+        leaves
+    }
+}
+
+const SCALING: f64 = 1.75;
+
+fn fused(leaves: &[Tensor]) -> Tensor {
+    let lora = Lora { a: &leaves[2], b: &leaves[3], bias: leaves.get(4), scaling: SCALING };
+    add_lora(&leaves[0], &leaves[1], lora).unwrap()
+}
+
+fn written_out(leaves: &[Tensor]) -> Tensor {
+    let low = leaves[1].to_kind(leaves[2].kind()).linear(&leaves[2], None::<&Tensor>);
+    &leaves[0] + (low.linear(&leaves[3], leaves.get(4)) * SCALING).to_kind(leaves[0].kind())
+}
+
+/// The gradients of `sum(y * weights)`.
+fn gradients(y: &Tensor, leaves: &[Tensor]) -> Vec<Tensor> {
+    let weights = numbers(&y.size(), 0.9).to_kind(y.kind());
+    Tensor::run_backward(&[(y * weights).sum(y.kind())], &leaves.iter().collect::<Vec<_>>(), false, false)
+}
+
+/// The largest difference, over the largest number there is.
+fn distance(one: &Tensor, other: &Tensor) -> f64 {
+    let [one, other] = [one, other].map(|tensor| tensor.detach().to_kind(Kind::Double));
+    ((&one - &other).abs().max() / other.abs().max().clamp_min(1e-30)).double_value(&[])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_node_is_the_sum_that_it_stands_for_and_so_are_its_gradients(
+        rows in 1i64..40, r#in in 1i64..30, out in 1i64..30, rank in 1i64..9, biased: bool,
+    ) {
+        let leaves = Case { rows, r#in, out, rank, biased }.leaves(Kind::Double, Kind::Double);
+        let (y, expected) = (fused(&leaves), written_out(&leaves));
+        prop_assert!(distance(&y, &expected) < 1e-14);
+        for (gradient, expected) in gradients(&y, &leaves).iter().zip(gradients(&expected, &leaves)) {
+            prop_assert!(distance(gradient, &expected) < 1e-13);
+        }
+    }
+}
+
+#[test]
+fn slices_of_rows_change_nothing_but_the_order_of_sums() {
+    // 700 rows of 4096 + 8192 numbers are cut into nine slices.
+    let case = Case { rows: 700, r#in: 4096, out: 8192, rank: 4, biased: true };
+    for outer in [Kind::Float, Kind::BFloat16] {
+        let leaves = case.leaves(outer, Kind::Float);
+        let (y, expected) = (fused(&leaves), written_out(&leaves));
+        // One rounding to the outer dtype of the product and one of the sum may fall differently.
+        let step = if outer == Kind::Float { 2f64.powi(-24) } else { 2f64.powi(-8) };
+        assert!(distance(&y, &expected) <= 2.0 * step, "{outer:?}");
+        for (index, (gradient, expected)) in
+            gradients(&y, &leaves).iter().zip(gradients(&expected, &leaves)).enumerate()
+        {
+            assert_eq!(gradient.kind(), expected.kind());
+            let excess = distance(gradient, &expected);
+            // f32 sums over 8192 numbers, whose errors grow like the root of their number at most.
+            assert!(excess <= 8192f64.sqrt() * 2f64.powi(-24) + 2.0 * step, "{outer:?} {index}: {excess}");
+        }
+    }
+}
+
+#[test]
+fn gradients_reach_what_asks_for_them_alone() {
+    let case = Case { rows: 5, r#in: 6, out: 7, rank: 2, biased: true };
+    for frozen in 0..5 {
+        let leaves = case.leaves(Kind::Float, Kind::Float);
+        let _ = leaves[frozen].set_requires_grad(false);
+        fused(&leaves).sum(Kind::Float).backward();
+        for (index, leaf) in leaves.iter().enumerate() {
+            assert_eq!(leaf.grad().defined(), index != frozen, "leaf {index} with {frozen} frozen");
+        }
+    }
+}
+
+#[test]
+fn without_gradients_the_values_are_the_same() {
+    let case = Case { rows: 5, r#in: 6, out: 7, rank: 2, biased: false };
+    let leaves = case.leaves(Kind::BFloat16, Kind::Float);
+    let y = fused(&leaves);
+    let quiet = tch::no_grad(|| fused(&leaves));
+    assert!(!quiet.requires_grad());
+    assert_eq!(y.detach(), quiet);
+}
+
+#[test]
+fn a_second_derivative_is_that_of_the_sum() {
+    let second = |sum: fn(&[Tensor]) -> Tensor| {
+        let leaves =
+            Case { rows: 3, r#in: 4, out: 5, rank: 2, biased: true }.leaves(Kind::Double, Kind::Double);
+        let inputs: Vec<&Tensor> = leaves.iter().collect();
+        let first = Tensor::run_backward(&[sum(&leaves).square().sum(Kind::Double)], &inputs, true, true);
+        let norm: Tensor = first.iter().map(|gradient| gradient.square().sum(Kind::Double)).sum();
+        Tensor::run_backward(&[norm], &inputs, false, false)
+    };
+    for (one, other) in second(fused).iter().zip(second(written_out)) {
+        assert!(distance(one, &other) < 1e-12);
+    }
+}
+
+#[test]
+fn shapes_of_more_dimensions_and_none_at_all_go_through() {
+    let leaves = Case { rows: 1, r#in: 6, out: 7, rank: 2, biased: false }.leaves(Kind::Float, Kind::Float);
+    let lora = Lora { a: &leaves[2], b: &leaves[3], bias: None, scaling: SCALING };
+    for size in [vec![], vec![2, 3], vec![0], vec![2, 0]] {
+        let [y, x] = [7, 6].map(|last| numbers(&[&size[..], &[last]].concat(), 0.0).to_kind(Kind::Float));
+        assert_eq!(add_lora(&y, &x, lora).unwrap().size(), y.size());
+    }
+}
+
+#[test]
+fn what_libtorch_refuses_is_an_error() {
+    let leaves = Case { rows: 2, r#in: 6, out: 7, rank: 2, biased: false }.leaves(Kind::Float, Kind::Float);
+    let lora = Lora { a: &leaves[3], b: &leaves[2], bias: None, scaling: SCALING };
+    assert!(add_lora(&leaves[0], &leaves[1], lora).is_err());
+}
