@@ -21,7 +21,7 @@ usage: cargo xtask <command>
 
   libtorch          make the CPU libtorch tree `.libtorch`, once
   test [ARGS...]    libtorch, then every test of the workspace (`cargo test --workspace ARGS`)
-  bench [ARGS...]   libtorch, then the table of GEMM timings (`cargo bench ... ARGS`)
+  bench [ARGS...]   libtorch, then the GEMM benchmark: times, ratios and their goals, memory (`bench --help`)
   demo              libtorch, then a real fine-tuning: Shakespeare for a small AWQ model, about two minutes on 2 cores
   make-checkpoint --shape NAME FOLDER
                     an AWQ checkpoint of random weights in a known model's shape, to measure on

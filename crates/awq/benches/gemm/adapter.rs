@@ -1,0 +1,67 @@
+//! What an adapter adds to its layer's time.
+
+use crate::contenders::{activations, copy, layer};
+use crate::cycle::Cycle;
+use crate::shape::Shape;
+use crate::timing::{Contender, medians};
+use qtuner_awq::{AwqLoraLinear, WqLinearGemm};
+use qtuner_core::{Layer, LoraLayer, LoraOptions};
+use std::error::Error;
+use tch::{Kind, Tensor};
+
+const RANKS: [i64; 3] = [8, 16, 64];
+const ROWS: [i64; 2] = [1, 512];
+
+/// Prints the adapter's time over the base's, forward without gradients, and a whole step with them.
+pub(crate) fn print(shape: Shape) -> Result<(), Box<dyn Error>> {
+    println!("## An f32 adapter over {shape}, bf16 activations: time over the base's\n");
+    println!("| rows | base | r = 8 | 16 | 64 | base, forward + backward | r = 8 | 16 | 64 |");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    let base = layer(shape)?;
+    let bases = Cycle::new(shape.packed_bytes(), || copy(&base))?;
+    let mut tuners = Vec::new();
+    for rank in RANKS {
+        tuners.push(Cycle::new(shape.packed_bytes(), || tuner(&base, rank))?);
+    }
+    for rows in ROWS {
+        let x = activations(rows, shape.input, Kind::BFloat16);
+        let tracked = x.copy().set_requires_grad(true);
+        let mut contenders: Vec<Contender<'_>> = Vec::new();
+        contenders.push(Box::new(|| forward(bases.next(), &x)));
+        for tuners in &tuners {
+            contenders.push(Box::new(|| forward(tuners.next(), &x)));
+        }
+        contenders.push(Box::new(|| step(bases.next(), &tracked)));
+        for tuners in &tuners {
+            contenders.push(Box::new(|| step(tuners.next(), &tracked)));
+        }
+        let times = medians(&contenders);
+        let (forward, both) = times.split_at(1 + RANKS.len());
+        let cells = |times: &[f64]| {
+            let added = times[1..].iter().map(|time| format!("{:+.0} %", (time / times[0] - 1.0) * 100.0));
+            format!("{:.3} ms | {}", times[0], added.collect::<Vec<_>>().join(" | "))
+        };
+        println!("| {rows} | {} | {} |", cells(forward), cells(both));
+    }
+    println!();
+    Ok(())
+}
+
+fn tuner(base: &WqLinearGemm, rank: i64) -> Result<AwqLoraLinear, Box<dyn Error>> {
+    let options = LoraOptions::default().with_rank(rank);
+    let tuner = AwqLoraLinear::new(Box::new(copy(base)?), "default", options)?;
+    // A fresh B is zero.
+    let b = tuner.lora_b("default").ok_or("the adapter is there")?;
+    let _ = tch::no_grad(|| b.shallow_clone().fill_(0.01));
+    Ok(tuner)
+}
+
+fn forward(layer: &dyn Layer, x: &Tensor) -> Tensor {
+    tch::no_grad(|| layer.forward(x).expect("the input fits"))
+}
+
+fn step(layer: &dyn Layer, x: &Tensor) -> Tensor {
+    let y = layer.forward(x).expect("the input fits");
+    y.sum(y.kind()).backward();
+    y
+}

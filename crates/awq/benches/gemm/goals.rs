@@ -1,0 +1,75 @@
+//! The ratios that are wanted, and whether they were met.
+
+use crate::contenders::Input;
+use crate::limits::Limits;
+use crate::shape::Shape;
+use crate::table::Row;
+
+/// One ratio and the least that it should be.
+struct Goal {
+    what: &'static str,
+    least: f64,
+    found: f64,
+}
+
+/// Prints every goal of every row.
+pub(crate) fn print(shape: Shape, limits: &Limits, measured: &[Row]) {
+    println!("| rows | ratio | goal | bf16 | f16 | f32 |");
+    println!("|---:|---|---:|---:|---:|---:|");
+    let one = measured.iter().find(|row| row.rows == 1);
+    for row in measured {
+        let columns = Input::ALL.map(|input| goals(shape, limits, row, one, input));
+        let names: Vec<(&str, f64)> = columns.iter().flatten().map(|goal| (goal.what, goal.least)).collect();
+        for (index, (what, least)) in names.iter().enumerate() {
+            if names[..index].iter().any(|(before, _)| before == what) {
+                continue;
+            }
+            let cells = columns.each_ref().map(|goals| cell(goals, what));
+            println!("| {} | {what} | {least:.2} | {} |", row.rows, cells.join(" | "));
+        }
+    }
+    println!();
+}
+
+fn cell(goals: &[Goal], what: &str) -> String {
+    goals.iter().find(|goal| goal.what == what).map_or_else(String::new, |goal| {
+        if goal.found >= goal.least { format!("{:.2}", goal.found) } else { format!("**{:.2}**", goal.found) }
+    })
+}
+
+/// The goals of one dtype at one number of rows.
+fn goals(shape: Shape, limits: &Limits, row: &Row, one: Option<&Row>, input: Input) -> Vec<Goal> {
+    let ours = row.ours[input as usize];
+    let peer = row.int4.map_or(row.dense_bf16, |int4| int4.min(row.dense_bf16));
+    let mut goals = Vec::new();
+    let mut add = |what, least, found| goals.push(Goal { what, least, found });
+    let half = input != Input::F32;
+    if row.rows == 1 {
+        let reading = shape.packed_bytes() / limits.bandwidth * 1e3;
+        add("memory's limit / ours", 0.9, reading / ours.forward);
+        if let Some(int4) = row.int4 {
+            add("ATen int4 bf16 / ours", 1.35, int4 / ours.forward);
+        }
+    }
+    if let (4, true, Some(one)) = (row.rows, half, one) {
+        add("1.25 x one row / four rows", 1.0, 1.25 * one.ours[input as usize].forward / ours.forward);
+    }
+    let wanted = match row.rows {
+        2..=8 => Some(1.5),
+        16 => Some(1.4),
+        32 => Some(1.2),
+        64 => Some(1.0),
+        _ => None,
+    };
+    if let (Some(wanted), true) = (wanted, half) {
+        add("faster of ATen int4 and dense bf16 / ours", wanted, peer / ours.forward);
+    }
+    if row.rows >= 128 {
+        let dense = if half { row.dense_bf16 } else { row.dense_f32 };
+        add("dense (bf16; f32 for f32) / ours", 0.95, dense / ours.forward);
+    }
+    if row.rows >= 64 {
+        add("forward / backward", 0.9, ours.forward / ours.backward);
+    }
+    goals
+}
