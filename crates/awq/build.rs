@@ -11,6 +11,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let include = PathBuf::from(env::var("DEP_QTUNER_CORE_LIBTORCH_INCLUDE").map_err(
         |_| "qtuner-core found no libtorch: run `cargo xtask libtorch`, or set LIBTORCH to a libtorch 2.13 folder",
     )?);
+    let own = env::var("DEP_QTUNER_CORE_INCLUDE")?;
+    println!("cargo::rerun-if-changed={own}");
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
     cc::Build::new()
         .cpp(true)
@@ -18,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .std("c++17")
         .opt_level(2)
         .warnings(false)
+        .include(own)
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())

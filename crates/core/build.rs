@@ -24,12 +24,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = root.or_else(|| lib.parent().map(Path::to_path_buf)).ok_or("libtorch has no folder")?;
     let include = root.join("include");
     println!("cargo::metadata=libtorch_include={}", include.display());
-    compile_extension(&include);
+    let own = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("include");
+    println!("cargo::metadata=include={}", own.display());
+    compile_extension(&include, &own);
     Ok(())
 }
 
 /// An adapter as one node of autograd: `src/extension/lora.cpp`.
-fn compile_extension(include: &Path) {
+fn compile_extension(include: &Path, own: &Path) {
+    println!("cargo::rerun-if-changed={}", own.display());
     println!("cargo::rerun-if-changed=src/extension/lora.cpp");
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
@@ -39,6 +42,7 @@ fn compile_extension(include: &Path) {
         .std("c++17")
         .opt_level(2)
         .warnings(false)
+        .include(own)
         .include(include)
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())

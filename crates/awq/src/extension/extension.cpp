@@ -11,14 +11,14 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <qtuner/fenced.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
-#include <exception>
 #include <optional>
-#include <string>
 
 using at::Tensor;
+using qtuner::fenced;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
@@ -255,24 +255,7 @@ TORCH_LIBRARY_IMPL(qtuner_awq, Autograd, library) {
   library.impl("gemm_grad_input", gemm_grad_input_autograd);
 }
 
-// ---- For Rust: no exception crosses, errors are kept per thread.
-
-thread_local std::string last_error;
-
-template <typename Body>
-int fenced(Body body) noexcept {
-  try {
-    body();
-    return 0;
-  } catch (const c10::Error& error) {
-    last_error = error.what_without_backtrace();
-  } catch (const std::exception& error) {
-    last_error = error.what();
-  } catch (...) {
-    last_error = "an exception of unknown type";
-  }
-  return 1;
-}
+// ---- For Rust.
 
 OptionalTensor optional(const Tensor* tensor) {
   return tensor == nullptr ? OptionalTensor() : OptionalTensor(*tensor);
@@ -283,7 +266,7 @@ OptionalTensor optional(const Tensor* tensor) {
 extern "C" {
 
 const char* qtuner_awq_last_error() {
-  return last_error.c_str();
+  return qtuner::last_error.c_str();
 }
 
 int qtuner_awq_is_registered() {

@@ -5,14 +5,14 @@
 // both directions, so that nothing but x itself (which the layers that share an input share) and x A^T is kept.
 
 #include <ATen/ATen.h>
+#include <qtuner/fenced.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <exception>
 #include <optional>
-#include <string>
 
 using at::Tensor;
+using qtuner::fenced;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
@@ -136,29 +136,12 @@ struct LoraNode : public Function<LoraNode> {
   }
 };
 
-thread_local std::string last_error;
-
-template <typename Body>
-int fenced(Body body) noexcept {
-  try {
-    body();
-    return 0;
-  } catch (const c10::Error& error) {
-    last_error = error.what_without_backtrace();
-  } catch (const std::exception& error) {
-    last_error = error.what();
-  } catch (...) {
-    last_error = "an exception of unknown type";
-  }
-  return 1;
-}
-
 }  // namespace
 
 extern "C" {
 
 const char* qtuner_core_last_error() {
-  return last_error.c_str();
+  return qtuner::last_error.c_str();
 }
 
 // y + s * B(A(x)) in the shape of y; bias may be null.
