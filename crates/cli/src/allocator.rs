@@ -17,6 +17,18 @@ pub(crate) fn return_freed_memory() {
     }
 }
 
+/// Whether a tensor of so many bytes is cut out of the heap, where its place may stay unused after it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn cuts_from_heap(bytes: u64) -> bool {
+    u64::try_from(THRESHOLD).is_ok_and(|threshold| bytes < threshold)
+}
+
+/// Other C libraries look after themselves.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn cuts_from_heap(_: u64) -> bool {
+    false
+}
+
 /// Other C libraries look after themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn return_freed_memory() {}

@@ -1,6 +1,8 @@
 //! A model of `qtuner-models` as the language model that `qtuner-train` trains and evaluates.
 
 use crate::dtype::Dtype;
+use crate::failure::Failure;
+use crate::hints::FOREIGN_TOKENS;
 use qtuner_core::ModuleTree;
 use qtuner_core::tree::{Leaves, LeavesMut, ModulePath};
 use qtuner_models::{CausalLm, ModelInput, OpenOptions};
@@ -17,6 +19,16 @@ impl Causal {
     pub(crate) fn open(folder: &Path, dtype: Dtype) -> Result<Self, qtuner_models::ModelError> {
         let options = OpenOptions { compute: dtype.kind(), ..OpenOptions::default() };
         CausalLm::open(folder, &options).map(Self)
+    }
+
+    /// Refuses data with a token number that the model does not have, by the number `above` the largest one.
+    pub(crate) fn refuse_tokens(&self, above: i64) -> Result<(), Failure> {
+        let size = self.0.vocab_size();
+        if above <= size {
+            return Ok(());
+        }
+        let message = format!("the tokenizer gives tokens up to {}, the model has {size}", above - 1);
+        Err(Failure::new(message, FOREIGN_TOKENS))
     }
 
     /// The model itself.

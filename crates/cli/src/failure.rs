@@ -1,6 +1,7 @@
 //! What a command can end in: one sentence, a hint, and an exit code.
 
 use crate::hints;
+use qtuner_train::DataError;
 use std::any::Any;
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -43,6 +44,18 @@ impl Failure {
         Self { hint: Some(hint.to_string()), ..self }
     }
 
+    /// A command line that clap does not understand.
+    pub(crate) fn unparsed(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let sentence = text.split("\n\n").next().unwrap_or_default();
+        let sentence: Vec<&str> = sentence.lines().map(str::trim).collect();
+        let sentence = sentence.join(" ");
+        let tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+        let tips: Vec<&str> = tips.collect();
+        let hint = if tips.is_empty() { MORE.to_owned() } else { tips.join("; ") };
+        Self::usage(sentence.strip_prefix("error: ").unwrap_or(&sentence), hint)
+    }
+
     /// A defect of this program, by what it panicked with.
     pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().copied();
@@ -56,8 +69,21 @@ impl Failure {
         if self.kind == FailureKind::Unread {
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {}\nhint: {}", self.message, self.hint.as_deref().unwrap_or(MORE));
+        let hint = self.hint.as_deref().unwrap_or(MORE);
+        eprintln!("error: {}\nhint: {hint}", shortened(&self.message));
         ExitCode::from(if self.kind == FailureKind::Usage { 2 } else { 1 })
+    }
+}
+
+/// Lines that are shown of a message that lists much.
+const LINES: usize = 12;
+
+/// The first lines, and how many there are besides.
+fn shortened(message: &str) -> String {
+    let lines: Vec<&str> = message.lines().collect();
+    match lines.len().checked_sub(LINES) {
+        None | Some(0) => message.to_owned(),
+        Some(more) => format!("{}\n  and {more} more", lines[..LINES].join("\n")),
     }
 }
 
@@ -65,7 +91,25 @@ impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let io = (&error as &dyn Any).downcast_ref::<std::io::Error>();
         let is_unread = io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
-        let kind = if is_unread { FailureKind::Unread } else { FailureKind::Failed };
+        let kind = match (&error as &dyn Any).downcast_ref::<DataError>() {
+            _ if is_unread => FailureKind::Unread,
+            Some(DataError::Option { .. }) => FailureKind::Usage,
+            _ => FailureKind::Failed,
+        };
         Self { message: error.to_string(), hint: hints::for_error(&error).map(str::to_owned), kind }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_with_a_count() {
+        let lines: Vec<String> = (0..20).map(|line| format!("  {line}")).collect();
+        let text = shortened(&lines.join("\n"));
+        assert_eq!(text.lines().count(), LINES + 1);
+        assert!(text.ends_with("  11\n  and 8 more"), "{text}");
+        assert_eq!(shortened("one\n  two"), "one\n  two");
     }
 }

@@ -5,6 +5,10 @@ use qtuner_models::ModelError;
 use qtuner_train::{CheckpointError, DataError, TokenizerError, TrainError};
 use std::any::Any;
 
+/// The hint for tokens that the model does not have.
+pub(crate) const FOREIGN_TOKENS: &str =
+    "--tokenizer FOLDER takes the tokenizer.json that belongs to the model";
+
 /// The hint for an error of one of the libraries.
 pub(crate) fn for_error(error: &dyn Any) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref::<ModelError>() {
@@ -59,6 +63,12 @@ fn for_adapter(error: &AdapterFileError) -> &'static str {
 
 fn for_injection(error: &InjectError) -> &'static str {
     match error {
+        // DoRA is the one option that a backend refuses layer by layer.
+        InjectError::Layers { problems }
+            if problems.iter().any(|problem| problem.to_string().contains("use_dora")) =>
+        {
+            "leave out --use-dora, or say --use-dora=false"
+        }
         InjectError::Config(_) => {
             "`qtuner inspect MODEL` lists the layers by name; --target-modules all-linear takes all"
         }
@@ -72,9 +82,14 @@ fn for_data(error: &DataError) -> &'static str {
         DataError::BadLines { .. } => {
             "a line is {\"text\"}, {\"prompt\", \"completion\"} or {\"messages\"}; --max-bad-lines lets more through"
         }
-        DataError::Empty { .. } => {
-            "lines that were left out are named in warnings; `qtuner preview` shows what a file becomes"
+        DataError::Empty { bad_lines, .. } if bad_lines.is_empty() => {
+            "--sequence-length N makes shorter rows; `qtuner preview` shows what a file becomes"
         }
+        DataError::Empty { .. } => {
+            "each line is one object: {\"text\"}, {\"prompt\", \"completion\"} or {\"messages\"}"
+        }
+        DataError::Encoding { .. } => "--data wants a text or a .jsonl file in UTF-8",
+        DataError::Option { .. } => "`qtuner COMMAND --help` says what each option takes",
         DataError::Tokenizer(error) => for_tokenizer(error),
         _ => "`qtuner preview` shows what the data become",
     }
@@ -82,6 +97,7 @@ fn for_data(error: &DataError) -> &'static str {
 
 fn for_tokenizer(error: &TokenizerError) -> &'static str {
     match error {
+        TokenizerError::Io { .. } => "--model, or --tokenizer, wants a folder with tokenizer.json",
         TokenizerError::Missing { .. } => "--tokenizer FOLDER takes the tokenizer.json of another folder",
         _ => "`qtuner preview` shows what the tokenizer makes of the data",
     }
@@ -95,6 +111,10 @@ fn for_training(error: &TrainError) -> Option<&'static str> {
         ),
         TrainError::NotFinite { .. } => {
             Some("a run keeps its rate: start another with a lower --learning-rate and another --output")
+        }
+        TrainError::Vocabulary { .. } => Some(FOREIGN_TOKENS),
+        TrainError::NoSamples => {
+            Some("--eval-fraction holds that part of the data out; `qtuner preview` shows all")
         }
         TrainError::Checkpoint(error) => for_error(error),
         TrainError::Adapter(error) => for_error(error),

@@ -16,6 +16,7 @@ mod output;
 mod settings;
 mod text_stream;
 mod variants;
+mod warning;
 
 // Backends register themselves when they are linked in, and nothing else names them here.
 use qtuner_awq as _;
@@ -29,7 +30,12 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and versions are no failures; clap prints them.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => return Failure::unparsed(&error).report(),
+    };
     start_tracing();
     // Whatever goes wrong is reported below, in one place and one form.
     std::panic::set_hook(Box::new(|_| {}));

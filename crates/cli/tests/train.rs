@@ -121,6 +121,44 @@ fn a_dry_run_writes_nothing_and_says_what_would_be_done() {
 }
 
 #[test]
+fn the_memory_estimate_follows_from_the_shapes_and_is_near_what_a_run_needs() {
+    let folder = folder();
+    let output = text(folder.path().join("out"));
+    let (model, data) = (tiny(), repository("assets/kjv-tail.txt"));
+    let arguments =
+        ["train", "--model", &model, "--data", &data, "--output", &output, "--r", "16", "--max-steps", "1"];
+    let arguments = [&arguments[..], &["--sequence-length", "256", "--batch-size", "2"]].concat();
+    let memory =
+        |more: &[&str]| support::json(&[&arguments[..], more, &["--dry-run"]].concat())["memory"].clone();
+    let number = |value: &Value| value.as_u64().expect("bytes");
+    let all = memory(&[]);
+    // Six blocks: hidden and query width 256, keys 128, intermediate 768; 512 tokens in f32.
+    let batch = 512 * 6;
+    let kept = &all["activations"];
+    assert_eq!(number(&kept["norms"]), batch * 4 * (256 + 256));
+    assert_eq!(number(&kept["narrow_adapter_inputs"]), batch * (4 * (256 + 256 + 256) + 4 * 7 * 16));
+    assert_eq!(number(&kept["wide_adapter_inputs"]), batch * 4 * 768);
+    assert_eq!(number(&kept["attention"]), batch * 4 * (256 + 128 + 128));
+    assert_eq!(number(&kept["mlp"]), batch * 4 * 3 * 768);
+    assert_eq!(number(&all["scratch"]), 512 * 4096 * 12);
+    // Layers that share an input keep it once; dropout gives each its own.
+    let inputs = |more: &[&str]| number(&memory(more)["activations"]["narrow_adapter_inputs"]) / batch;
+    assert_eq!(inputs(&["--target-modules", "q_proj"]), 4 * 256 + 4 * 16);
+    assert_eq!(inputs(&["--target-modules", "q_proj,k_proj"]), 4 * 256 + 4 * 2 * 16);
+    assert_eq!(
+        inputs(&["--target-modules", "q_proj,k_proj", "--lora-dropout", "0.1"]),
+        5 * 2 * 256 + 4 * 2 * 16
+    );
+    assert_eq!(inputs(&["--target-modules", "q_proj", "--dtype", "bfloat16"]), 2 * 256 + 4 * 16);
+    let terms = ["weights", "adapter", "scratch", "holes", "program"].map(|name| number(&all[name]));
+    let kept: u64 = kept.as_object().expect("terms").values().map(number).sum();
+    let estimate = terms.iter().sum::<u64>() + kept;
+    let Some(peak) = support::json(&arguments)["peak_memory"].as_u64() else { return };
+    // Allocators differ; a term that is missing or counted twice would be more.
+    assert!(peak.abs_diff(estimate) * 10 < peak * 3, "needed {peak}, estimated {estimate}");
+}
+
+#[test]
 fn plain_lines_tell_of_a_run_without_a_terminal() {
     let folder = folder();
     let arguments = train_arguments(&folder.path().join("out"), 2);

@@ -26,7 +26,8 @@ fn a_command_line_that_cannot_be_meant_ends_with_2() {
     {
         let ended = qtuner(arguments);
         assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.stderr);
-        assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
+        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains("\nhint: "), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 2, "{}", ended.stderr);
     }
     assert!(qtuner(&["train", "--lerning-rate", "1"]).stderr.contains("--learning-rate"));
 }
@@ -90,6 +91,84 @@ fn what_is_not_there_is_named_with_the_way_out() {
         "qtuner inspect",
     );
     assert!(!std::path::Path::new(&output).exists(), "a run that did not start leaves nothing");
+}
+
+#[test]
+fn inputs_that_are_something_else_are_named_with_the_way_out() {
+    let folder = folder();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("writable");
+        text(path)
+    };
+    let (latin, empty, word) =
+        (write("latin.txt", b"caf\xe9 au lait"), write("empty.txt", b""), write("word.txt", b"And"));
+    let bad = write("bad.jsonl", b"{\n[]\n");
+    let (tiny, data, directory) = (tiny(), repository("assets/kjv-tail.txt"), text(folder.path()));
+    let output = text(folder.path().join("out"));
+    let on = |file: &str, error: &str, hint: &str| {
+        fails(&["preview", "--model", &tiny, "--data", file], 1, error, hint);
+        fails(&["eval", "--model", &tiny, "--data", file], 1, error, hint);
+        fails(&["train", "--model", &tiny, "--data", file, "--output", &output], 1, error, hint);
+    };
+    on(&latin, "not UTF-8 at byte 3", "UTF-8");
+    on(&empty, "the file is empty", "--sequence-length");
+    on(&word, "1 token gives no sample of 512", "--sequence-length");
+    on(&bad, "none of its 2 lines can be used:\n  line 1: no JSON", "each line is one object");
+    on(&directory, "directory", "--data wants a text file");
+    let file = format!("{tiny}/config.json");
+    fails(&["preview", "--model", &file, "--data", &data], 1, "config.json", "a folder with tokenizer.json");
+    fails(&["inspect", &file], 1, "not a folder", "config.json");
+    let train = ["train", "--model", &tiny, "--data", &data, "--output"];
+    let train = |output: &str, more: &[&str]| {
+        let arguments: Vec<String> =
+            train.iter().chain([&output]).chain(more).map(|word| (*word).to_owned()).collect();
+        arguments
+    };
+    let refused = |arguments: &[String], code: i32, error: &str, hint: &str| {
+        fails(&support::strings(arguments), code, error, hint);
+    };
+    refused(&train(&word, &[]), 1, "word.txt: not a folder", "--output wants a folder");
+    refused(&train(&directory, &["--resume"]), 1, "no checkpoint to resume", "leave out --resume");
+    refused(
+        &train(&output, &["--batch-size", "100000000000"]),
+        2,
+        "`batch_size` is 100000000000",
+        "gradient",
+    );
+    refused(&train(&output, &["--eval-fraction", "1"]), 1, "no sample to train on", "--eval-fraction");
+    refused(&train(&output, &["--learning-rate", "-1"]), 2, "`learning_rate` is -1", "--help");
+    assert!(!std::path::Path::new(&output).exists(), "a run that did not start leaves nothing");
+    fails(&["train", "--resume", "--output", &directory], 1, "no checkpoint to resume", "leave out --resume");
+    fails(&["eval", "--model", &tiny, "--data", &data, "--batch-size", "0"], 2, "at least 1", "--help");
+    fails(&["eval", "--model", &tiny, "--data", &data, "--sequence-length", "1"], 2, "at least 2", "--help");
+    fails(&["generate", "--model", &tiny, "--prompt", ""], 2, "the prompt is empty", "stdin");
+    fails(
+        &["generate", "--model", &tiny, "--prompt", "x", "--temperature", "-1"],
+        2,
+        "temperature is -1",
+        "--help",
+    );
+    fails(
+        &["generate", "--model", &tiny, "--prompt", "x", "--chat"],
+        1,
+        "no chat template",
+        "leave out --chat",
+    );
+    let foreign = ["--model", &repository("tests/fixtures/llama-awq"), "--tokenizer", &tiny];
+    fails(
+        &[&["generate", "--prompt", "In the beginning"], &foreign[..]].concat(),
+        1,
+        "the model has 128",
+        "--tokenizer",
+    );
+    fails(&[&["eval", "--data", &data], &foreign[..]].concat(), 1, "the model has 128", "--tokenizer");
+    fails(
+        &[&["train", "--data", &data, "--output", &output], &foreign[..]].concat(),
+        1,
+        "the model has 128",
+        "--tokenizer",
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::chat::{ChatTemplate, TemplateError};
 use crate::files::read_if_there;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub struct Tokenizer {
     path: PathBuf,
     eos: Option<u32>,
     pad: Option<u32>,
+    /// Tokens beside the model's own: special ones, and others that are found whole in a text.
+    added: BTreeSet<u32>,
     chat_template: Option<ChatTemplate>,
 }
 
@@ -63,7 +66,8 @@ impl Tokenizer {
         };
         let (eos, pad) = (number("eos_token")?, number("pad_token")?);
         let chat_template = ChatTemplate::open(folder, &config, |key| named(key))?;
-        Ok(Self { inner, path, eos, pad, chat_template })
+        let added = inner.get_added_vocabulary().get_added_tokens_decoder().keys().copied().collect();
+        Ok(Self { inner, path, eos, pad, added, chat_template })
     }
 
     /// The token numbers of `text`.
@@ -101,6 +105,18 @@ impl Tokenizer {
     /// The token that ends a text.
     pub fn eos(&self) -> Option<u32> {
         self.eos
+    }
+
+    /// Whether `token` may end a text: an added token, as special ones are, or the end-of-text token.
+    pub fn can_end(&self, token: u32) -> bool {
+        self.eos == Some(token) || self.added.contains(&token)
+    }
+
+    /// The token that ends an assistant's turn, if the chat template ends turns with one that may end a text.
+    pub fn turn_end(&self) -> Option<u32> {
+        let end = self.chat_template()?.turn_end()?;
+        let tokens = self.encode(&end, SpecialTokens::Skip).ok()?;
+        tokens.into_iter().find(|token| self.can_end(*token))
     }
 
     /// The number that fills rows up. Nothing ever attends to it or counts it, so any number of the vocabulary will do.

@@ -86,6 +86,47 @@ fn bad_lines_are_reported_by_number_and_too_many_refuse_the_file() {
 }
 
 #[test]
+fn a_file_of_bad_lines_alone_counts_them_and_shows_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data.jsonl");
+    let error = |lines: &str, limit: usize| {
+        fs::write(&path, lines).unwrap();
+        let mut options = options(Arrangement::Packed);
+        options.max_bad_lines = limit;
+        load(&path, &options, &mut tokenizer()).unwrap_err()
+    };
+    let found = error("{\n\n[]\n{\"text\": 1}\n", 10);
+    let DataError::Empty { bad_lines, found: 0, .. } = &found else { panic!("{found}") };
+    assert_eq!(bad_lines.iter().map(|bad| bad.line).collect::<Vec<_>>(), [1, 3, 4]);
+    let text = found.to_string();
+    assert!(text.contains("none of its 3 lines can be used:\n  line 1: no JSON"), "{text}");
+    assert!(text.ends_with("\n  line 4: `text` is a number, expected a string"), "{text}");
+    let text = error("[]\n", 10).to_string();
+    assert!(
+        text.ends_with("its only line cannot be used:\n  line 1: found a list, expected an object"),
+        "{text}"
+    );
+    let text = error(&"[]\n".repeat(25), 100).to_string();
+    assert!(text.contains("none of its 25 lines") && text.ends_with("\n  and 15 more"), "{text}");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        let mut options = options(Arrangement::Packed);
+        options.sequence_length = 3;
+        let split = load(&path, &options, &mut tokenizer()).unwrap();
+        split.train.samples()[0].tokens().to_vec()
+    };
+    for (name, text) in [("a.txt", "And it came to pass"), ("a.jsonl", r#"{"text": "And God said"}"#)] {
+        assert_eq!(tokens(name, &format!("\u{feff}{text}")), tokens(name, text));
+    }
+}
+
+#[test]
 fn the_last_part_of_a_text_is_held_out_in_windows() {
     let mut options = DataOptions::default();
     options.sequence_length = 256;
@@ -125,7 +166,8 @@ fn unusable_files_are_named_with_the_reason() {
     };
     check("latin.txt", b"caf\xe9", "not UTF-8 at byte 3");
     check("short.txt", b"too short", "tokens give no sample of 64");
-    check("empty.jsonl", b"", "0 tokens");
+    check("empty.jsonl", b"", "the file is empty");
+    check("empty.txt", b"", "the file is empty");
     let missing = load(&folder.path().join("none.txt"), &options(Arrangement::Packed), &mut tokenizer());
     assert!(matches!(missing, Err(DataError::Io { .. })));
 }

@@ -120,7 +120,7 @@ fn line_of(path: &str, key: &str) -> Option<String> {
 }
 
 /// Bytes of main memory; only Linux tells.
-fn memory() -> Option<u64> {
+pub(super) fn memory() -> Option<u64> {
     let total = line_of("/proc/meminfo", "MemTotal")?;
     let kibibytes: u64 = total.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024)

@@ -28,13 +28,13 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "PART", default_value_t = 1.0, value_parser = part_of_a_whole)]
     last_fraction: f64,
     /// Only the first so many rows
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     windows: Option<usize>,
     /// Tokens in a row
     #[arg(long, value_name = "N", default_value_t = 512)]
     sequence_length: usize,
     /// Rows in one forward pass
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = at_least_one)]
     batch_size: usize,
     #[command(flatten)]
     json: JsonFlag,
@@ -43,6 +43,11 @@ pub(crate) struct EvalArgs {
 fn part_of_a_whole(text: &str) -> Result<f64, String> {
     let part: f64 = text.parse().map_err(|error| format!("{error}"))?;
     if part > 0.0 && part <= 1.0 { Ok(part) } else { Err("expected more than 0 and at most 1".to_owned()) }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let count: usize = text.parse().map_err(|error| format!("{error}"))?;
+    if count > 0 { Ok(count) } else { Err("expected at least 1".to_owned()) }
 }
 
 /// The figures of one variant.
@@ -59,6 +64,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let dataset = load(args)?;
     let mut figures: Vec<Figures> = Vec::new();
     args.model.with_each(&Variant::base_and(&args.adapter), |variant, model| {
+        model.refuse_tokens(dataset.vocab_size())?;
         let bar = bar(dataset.samples().len(), variant);
         let evaluation = evaluate(model, &dataset, args.batch_size, |seen| bar.set_position(seen as u64))?;
         bar.finish_and_clear();

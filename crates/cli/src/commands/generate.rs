@@ -32,7 +32,7 @@ pub(crate) struct GenerateArgs {
     /// The text to continue [default: stdin]
     #[arg(long, short, value_name = "TEXT")]
     prompt: Option<String>,
-    /// The prompt is a user's message: put it into the model's chat template
+    /// The prompt is a user's message: put it into the model's chat template, and stop where that ends a turn, too
     #[arg(long)]
     chat: bool,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub(crate) struct GenerateArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Sampling")]
+#[command(next_help_heading = "Sampling", allow_negative_numbers = true)]
 struct SamplingFlags {
     /// New tokens at most
     #[arg(long, value_name = "N", default_value_t = 128)]
@@ -88,6 +88,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let fits = variants.len() > 1 && columns::side_by_side(&titles, &titles, width).is_some();
     let mut texts = Vec::new();
     args.model.with_each(&variants, |variant, model| {
+        model.refuse_tokens(prompt.tokens.iter().max().map_or(0, |token| i64::from(*token) + 1))?;
         if fits {
             texts.push(prompt.shown.clone() + &prompt.continued(model, &options, &tokenizer, |_| Ok(()))?);
             return Ok(());
@@ -110,6 +111,8 @@ struct Prompt {
     /// What is shown of it before the continuation.
     shown: String,
     tokens: Vec<u32>,
+    /// The token that ends an answer, beside those of the model.
+    turn_end: Option<u32>,
 }
 
 impl Prompt {
@@ -118,7 +121,7 @@ impl Prompt {
             Some(text) => text.clone(),
             None => from_stdin()?,
         };
-        let (shown, tokens) = if args.chat {
+        let (shown, tokens, turn_end) = if args.chat {
             let template = tokenizer.chat_template().ok_or_else(|| {
                 let message = format!("{}: the folder has no chat template", args.model.model.display());
                 Failure::new(message, "leave out --chat, and write the prompt as the model knows it")
@@ -126,15 +129,15 @@ impl Prompt {
             let message = serde_json::json!({ "role": "user", "content": text });
             let text = template.render(&[message], None, GenerationPrompt::Add)?;
             // The template writes the special tokens itself.
-            (String::new(), tokenizer.encode(&text, SpecialTokens::Skip)?)
+            (String::new(), tokenizer.encode(&text, SpecialTokens::Skip)?, tokenizer.turn_end())
         } else {
             let tokens = tokenizer.encode(&text, SpecialTokens::Keep)?;
-            (text, tokens)
+            (text, tokens, None)
         };
         if tokens.is_empty() {
             return Err(Failure::usage("the prompt is empty", "--prompt TEXT, or a text on stdin"));
         }
-        Ok(Self { shown, tokens })
+        Ok(Self { shown, tokens, turn_end })
     }
 
     /// The continuation, each piece of which `show` gets as it comes.
@@ -145,11 +148,18 @@ impl Prompt {
         tokenizer: &Tokenizer,
         mut show: impl FnMut(&str) -> Result<(), Failure>,
     ) -> Result<String, Failure> {
+        let mut stops = model.inner().config().eos_token_ids.clone();
+        stops.extend(self.turn_end.map(i64::from));
+        let options = &GenerationOptions { eos_token_ids: Some(stops.clone()), ..options.clone() };
         let mut stream = TextStream::after(tokenizer, &self.tokens);
         let mut text = String::new();
         let mut outcome = Ok(());
         let prompt = self.tokens.iter().map(|token| i64::from(*token)).collect();
         model.inner().generate(&[prompt], options, |_, token| {
+            // What ends a text is no part of it.
+            if stops.contains(&token) {
+                return ControlFlow::Continue(());
+            }
             let piece = u32::try_from(token).map_or(Ok(String::new()), |token| stream.push(token));
             outcome = piece.map_err(Failure::from).and_then(|piece| {
                 text.push_str(&piece);
@@ -170,7 +180,9 @@ fn from_stdin() -> Result<String, Failure> {
         eprintln!("the prompt, then Ctrl-D:");
     }
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
+    std::io::stdin().read_to_string(&mut text).map_err(|error| {
+        Failure::new(format!("stdin: {error}"), "--prompt TEXT, or a text in UTF-8 on stdin")
+    })?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }

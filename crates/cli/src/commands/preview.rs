@@ -2,15 +2,18 @@
 
 use crate::failure::Failure;
 use crate::output::{self, JsonFlag, Reader};
+use crate::warning::Warning;
 use clap::ValueEnum;
-use qtuner_train::data::{self, Arrangement};
+use qtuner_train::data::{self, Arrangement, DataReport, Preview};
 use qtuner_train::{DataOptions, Tokenizer};
+use serde::Serialize;
 use std::path::PathBuf;
 
 /// Arguments of `qtuner preview`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A token counts in the loss where the column says yes: in JSONL with prompts or messages, that is the answers.
+A token counts in the loss where the column says yes: in JSONL with prompts or messages, that is the answers. Below stand the
+tokens that answers end in, and a warning where the model would not learn to stop.
 
 Example:
   qtuner preview --model my-model-awq --data chats.jsonl --samples 1")]
@@ -45,6 +48,15 @@ enum ArrangementFlag {
     Padded,
 }
 
+/// What is seen, for programs.
+#[derive(Debug, Serialize)]
+struct Seen<'a> {
+    #[serde(flatten)]
+    preview: &'a Preview,
+    report: &'a DataReport,
+    warnings: &'a [Warning],
+}
+
 /// Prints the samples.
 pub(crate) fn run(args: &PreviewArgs) -> Result<(), Failure> {
     let mut tokenizer = Tokenizer::open(&args.model)?;
@@ -57,12 +69,17 @@ pub(crate) fn run(args: &PreviewArgs) -> Result<(), Failure> {
     };
     let split = data::load(&args.data, &options, &mut tokenizer)?;
     let preview = data::preview(&split.train, &tokenizer, args.samples)?;
+    let report = &split.report;
+    let warnings = Warning::about_stops(report, &tokenizer, &args.model);
     match args.json.reader() {
-        Reader::Program => output::json(&preview),
+        Reader::Program => output::json(&Seen { preview: &preview, report, warnings: &warnings }),
         Reader::Person => {
             output::part(&preview.to_string())?;
             let (samples, tokens) = (split.train.samples().len(), split.train.tokens());
-            output::line(format_args!("{samples} samples, {tokens} tokens; {}", split.report))
+            output::line(format_args!("{samples} samples, {tokens} tokens; {report}"))?;
+            output::part(&report.endings.to_string())?;
+            warnings.iter().for_each(Warning::say);
+            Ok(())
         }
     }
 }

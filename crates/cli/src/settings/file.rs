@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn unknown_names_are_refused_together_with_suggestions() {
         let (message, hint) = parse("lerning_rate = 1\nfoo = 2\n").expect_err("unknown");
-        assert_eq!(message, "unknown keys `foo`, `lerning_rate`");
+        assert_eq!(message, "unknown keys `lerning_rate`, `foo`");
         assert_eq!(hint, "did you mean `learning_rate` for `lerning_rate`?");
     }
 

@@ -1,6 +1,7 @@
 //! The flags of `qtuner train` that a file can hold, too. A flag that is not given says nothing.
 
-use super::Table;
+use super::patterns::{self, Patterns};
+use super::{Table, unusable};
 use crate::dtype::Dtype;
 use crate::failure::Failure;
 use clap::builder::{StringValueParser, TypedValueParser};
@@ -26,7 +27,9 @@ pub(crate) struct TrainFlags {
 impl TrainFlags {
     /// The flags that were given, under their names in the file.
     pub(super) fn table(&self) -> Result<Table, Failure> {
-        let Value::Object(mut table) = serde_json::to_value(self)? else { return Ok(Table::new()) };
+        let Value::Object(mut table) = serde_json::to_value(self).map_err(unusable)? else {
+            return Ok(Table::new());
+        };
         table.retain(|_, value| !value.is_null());
         Ok(table)
     }
@@ -61,7 +64,7 @@ struct RunFlags {
 }
 
 #[derive(Debug, Args, Serialize)]
-#[command(next_help_heading = "Adapter (PEFT's names; rank_pattern and alpha_pattern in the file only)")]
+#[command(next_help_heading = "Adapter (PEFT's names)")]
 struct LoraFlags {
     /// Rank [default: 8]
     #[arg(long, value_name = "N")]
@@ -84,12 +87,24 @@ struct LoraFlags {
     /// Name of the list that those numbers count in
     #[arg(long, value_name = "NAME")]
     layers_pattern: Option<String>,
+    /// Other ranks for some modules: the end of a name, or a regular expression for it; the first that fits counts. Repeatable,
+    /// or with commas between
+    #[arg(long, value_name = "NAME=R", value_parser = patterns::ranks)]
+    #[serde(serialize_with = "patterns::table")]
+    rank_pattern: Option<Vec<Patterns>>,
+    /// Other alphas for some modules, in the same way
+    #[arg(long, value_name = "NAME=ALPHA", value_parser = patterns::alphas)]
+    #[serde(serialize_with = "patterns::table")]
+    alpha_pattern: Option<Vec<Patterns>>,
     /// Biases that train along: none, all or `lora_only` [default: none]
     #[arg(long, value_name = "WHICH")]
     bias: Option<String>,
     /// Scale by the square root of the rank
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     use_rslora: Option<bool>,
+    /// `DoRA`, which no format here computes yet: true is refused
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    use_dora: Option<bool>,
     /// Give the adapter's B a bias
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     lora_bias: Option<bool>,
@@ -99,7 +114,10 @@ struct LoraFlags {
 }
 
 #[derive(Debug, Args, Serialize)]
-#[command(next_help_heading = "Training (transformers' names are known in the file, too)")]
+#[command(
+    next_help_heading = "Training (transformers' names are known in the file, too)",
+    allow_negative_numbers = true
+)]
 struct TrainingFlags {
     /// Tokens in a row [default: 512]
     #[arg(long, value_name = "N")]

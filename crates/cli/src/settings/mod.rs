@@ -6,6 +6,7 @@
 mod file;
 mod flags;
 mod names;
+mod patterns;
 mod save;
 
 pub(crate) use flags::TrainFlags;

@@ -55,7 +55,9 @@ impl Settings {
             Ok(table)
         };
         let (before, now) = (adapter(before)?, adapter(self)?);
-        let changed = now.iter().find(|(name, value)| before.get(*name) != Some(value));
+        // As texts: the order of a table's entries counts, which comparing tables leaves out.
+        let text = |value: Option<&Value>| value.map(Value::to_string);
+        let changed = now.iter().find(|(name, value)| text(before.get(*name)) != text(Some(value)));
         Ok(changed.map(|(name, value)| {
             let old = before.get(name).unwrap_or(&Value::Null);
             format!("`{name}` was {}, is {}", names::shown(old), names::shown(value))

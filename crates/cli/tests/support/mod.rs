@@ -26,10 +26,15 @@ pub(crate) fn text(path: impl AsRef<Path>) -> String {
     path.as_ref().display().to_string()
 }
 
-/// The program, with nothing on stdin.
+/// The program, with nothing on stdin, and one thread: tests run side by side.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_qtuner"));
-    command.args(arguments).stdin(Stdio::null()).env_remove("RUST_LOG").env("COLUMNS", "100");
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env_remove("RUST_LOG")
+        .env("COLUMNS", "100")
+        .env("OMP_NUM_THREADS", "1");
     command
 }
 
@@ -113,6 +118,36 @@ pub(crate) fn ascii_tokenizer() -> tempfile::TempDir {
         "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "?" },
     });
     let folder = folder();
+    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).expect("writable");
+    folder
+}
+
+/// A copy of the small model with a chat template, and with `tokens` in place of the last ones of its vocabulary.
+pub(crate) fn chat_model(template: &str, tokens: &[&str]) -> tempfile::TempDir {
+    let folder = folder();
+    for name in ["config.json", "generation_config.json", "model.safetensors", "tokenizer_config.json"] {
+        std::fs::copy(Path::new(&tiny()).join(name), folder.path().join(name)).expect("writable");
+    }
+    std::fs::write(folder.path().join("chat_template.jinja"), template).expect("writable");
+    let read = std::fs::read(Path::new(&tiny()).join("tokenizer.json")).expect("the small model's tokenizer");
+    let mut tokenizer: Value = serde_json::from_slice(&read).expect("JSON");
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().expect("an object");
+    let first = vocabulary.len() - tokens.len();
+    vocabulary.retain(|_, id| id.as_u64().is_some_and(|id| id < first as u64));
+    vocabulary.extend(tokens.iter().zip(first..).map(|(token, id)| ((*token).to_owned(), id.into())));
+    let known = vocabulary.clone();
+    let merges = tokenizer["model"]["merges"].as_array_mut().expect("a list");
+    merges.retain(|pair| {
+        let [left, right] = [0, 1].map(|side| pair[side].as_str().expect("a text"));
+        [left, right, &format!("{left}{right}")].iter().all(|token| known.contains_key(*token))
+    });
+    let added = tokenizer["added_tokens"].as_array_mut().expect("a list");
+    added.extend(tokens.iter().zip(first..).map(|(token, id)| {
+        serde_json::json!({
+            "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+            "special": true,
+        })
+    }));
     std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).expect("writable");
     folder
 }

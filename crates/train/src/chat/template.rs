@@ -111,7 +111,7 @@ impl ChatTemplate {
             path: self.path.clone(),
             reason: describe(&error),
         };
-        let tokens: Value = self.tokens.iter().map(|(name, token)| (*name, token.as_str())).collect();
+        let tokens = Value::from_pairs(self.tokens.iter().map(|(name, token)| (*name, token.as_str())));
         let variables = context! {
             messages => Value::from(Serde(messages)),
             tools => tools.map(|tools| Value::from(Serde(tools))),
@@ -119,6 +119,32 @@ impl ChatTemplate {
             ..tokens
         };
         self.environment.get_template("chat").and_then(|chat| chat.render(variables)).map_err(failed)
+    }
+}
+
+/// Words that stand in no template.
+const PROBE: &str = "qtuner-probes-the-end-of-a-turn";
+
+impl ChatTemplate {
+    /// What stands after an assistant's words, which ends its turn; nothing when the template refuses a question with an answer.
+    ///
+    /// ```
+    /// use qtuner_train::chat::ChatTemplate;
+    ///
+    /// let source = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}";
+    /// let template = ChatTemplate::new(source, Vec::new(), "chat_template.jinja".into())?;
+    /// assert_eq!(template.turn_end().as_deref(), Some("<|im_end|>\n"));
+    /// # Ok::<(), qtuner_train::chat::TemplateError>(())
+    /// ```
+    pub fn turn_end(&self) -> Option<String> {
+        let messages = [("user", "?"), ("assistant", PROBE)]
+            .map(|(role, content)| serde_json::json!({ "role": role, "content": content }));
+        let text = self.render(&messages, None, GenerationPrompt::Omit).ok()?;
+        text.rsplit_once(PROBE).map(|(_, end)| end.to_owned())
+    }
+
+    pub(super) fn unplaced(&self, index: usize) -> TemplateError {
+        TemplateError::Unplaced { path: self.path.clone(), message: index + 1 }
     }
 }
 
@@ -187,8 +213,22 @@ pub enum TemplateError {
     },
 }
 
-impl ChatTemplate {
-    pub(super) fn unplaced(&self, index: usize) -> TemplateError {
-        TemplateError::Unplaced { path: self.path.clone(), message: index + 1 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_special_tokens_are_variables() {
+        let tokens = vec![("bos_token", "<s>".to_owned()), ("eos_token", "</s>".to_owned())];
+        let source = "{{ bos_token }}{% for m in messages %}{{ ' ' + m['content'] | trim + eos_token }}{% endfor %}\
+                      {% if pad_token is not defined and not tools %}.{% endif %}";
+        let template = ChatTemplate::new(source, tokens, "chat_template.jinja".into()).expect("parses");
+        let text = template.render(
+            &[json!({ "role": "assistant", "content": "yes " })],
+            None,
+            GenerationPrompt::Omit,
+        );
+        assert_eq!(text.expect("renders"), "<s> yes</s>.");
     }
 }

@@ -50,7 +50,7 @@ pub enum DataError {
         lines: Vec<BadLine>,
     },
     /// Nothing to learn from.
-    #[error("{}: {found} tokens give no sample of {length}: use a longer file, a smaller `sequence_length` or another `eval_fraction`", path.display())]
+    #[error("{}: {}", path.display(), Nothing { found: *found, length: *length, lines: bad_lines })]
     Empty {
         /// The file.
         path: PathBuf,
@@ -58,6 +58,8 @@ pub enum DataError {
         found: usize,
         /// The sequence length.
         length: usize,
+        /// The lines that were left out.
+        bad_lines: Vec<BadLine>,
     },
     /// An option out of its range.
     #[error("`{option}` is {found}, expected {expected}")]
@@ -74,10 +76,46 @@ pub enum DataError {
     Tokenizer(#[from] TokenizerError),
 }
 
+/// Bad lines that an error shows.
+const SHOWN: usize = 10;
+
 struct Listed<'a>(&'a [BadLine]);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
+        self.0.iter().take(SHOWN).try_for_each(|line| write!(f, "\n  {line}"))?;
+        match self.0.len().checked_sub(SHOWN) {
+            None | Some(0) => Ok(()),
+            Some(more) => write!(f, "\n  and {more} more"),
+        }
+    }
+}
+
+struct Nothing<'a> {
+    found: usize,
+    length: usize,
+    lines: &'a [BadLine],
+}
+
+impl fmt::Display for Nothing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { found, length, lines } = self;
+        let gives = if *found == 1 { "token gives" } else { "tokens give" };
+        match (found, lines) {
+            (0, []) => write!(f, "the file is empty, expected a text or lines of JSON"),
+            (_, []) => write!(
+                f,
+                "{found} {gives} no sample of {length}: use a longer file, a smaller `sequence_length` or another \
+                 `eval_fraction`"
+            ),
+            (0, [line]) => write!(f, "its only line cannot be used:\n  {line}"),
+            (0, lines) => write!(f, "none of its {} lines can be used:{}", lines.len(), Listed(lines)),
+            (_, lines) => write!(
+                f,
+                "{found} {gives} no sample of {length}, and {} lines cannot be used:{}",
+                lines.len(),
+                Listed(lines)
+            ),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A file to datasets.
 
-use super::{Arrangement, BadLine, DataError, Document, Record, Sample, arrange, text};
+use super::{Arrangement, BadLine, DataError, Document, Endings, Record, Sample, arrange, text};
 use crate::chat::ChatTemplate;
 use crate::{SpecialTokens, Tokenizer};
 use serde::{Deserialize, Serialize};
@@ -120,12 +120,13 @@ pub struct DataReport {
     pub cut: usize,
     /// Lines that were left out.
     pub bad_lines: Vec<BadLine>,
+    /// How answers and texts end; a plain text has no ends.
+    pub endings: Endings,
 }
 
 impl fmt::Display for DataReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} documents, {} cut, {} bad lines", self.documents, self.cut, self.bad_lines.len())?;
-        self.bad_lines.iter().try_for_each(|line| write!(f, "\n  {line}"))
+        write!(f, "{} documents, {} cut, {} bad lines", self.documents, self.cut, self.bad_lines.len())
     }
 }
 
@@ -155,6 +156,8 @@ pub fn load(path: &Path, options: &DataOptions, tokenizer: &mut Tokenizer) -> Re
         path: path.to_owned(),
         offset: error.utf8_error().valid_up_to(),
     })?;
+    // Some editors put a byte order mark in front, which is no part of the text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     // A template that writes the date writes the data's own: the same file gives the same tokens on every day.
     if let (Some(template), Ok(date)) =
         (tokenizer.chat_template_mut(), std::fs::metadata(path).and_then(|metadata| metadata.modified()))
@@ -162,15 +165,19 @@ pub fn load(path: &Path, options: &DataOptions, tokenizer: &mut Tokenizer) -> Re
         ChatTemplate::set_date(template, date);
     }
     let (split, tokens) = match options.format.unwrap_or_else(|| DataFormat::of(path)) {
-        DataFormat::Text => plain_text(&text, options, tokenizer)?,
-        DataFormat::Jsonl => json_lines(path, &text, options, tokenizer)?,
+        DataFormat::Text => plain_text(text, options, tokenizer)?,
+        DataFormat::Jsonl => json_lines(path, text, options, tokenizer)?,
     };
     if split.train.samples.is_empty() && split.eval.samples.is_empty() {
         return Err(DataError::Empty {
             path: path.to_owned(),
             found: tokens,
             length: options.sequence_length,
+            bad_lines: split.report.bad_lines,
         });
+    }
+    for line in &split.report.bad_lines {
+        tracing::warn!("{}: {line}: left out", path.display());
     }
     Ok(split)
 }
@@ -215,8 +222,15 @@ fn json_lines(
     let mut report = DataReport::default();
     let mut documents = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        match Record::parse(line).and_then(|record| Document::encode(&record, tokenizer)) {
-            Ok(document) => documents.push(document),
+        let read = Record::parse(line).and_then(|record| {
+            let document = Document::encode(&record, tokenizer)?;
+            Ok((record, document))
+        });
+        match read {
+            Ok((record, document)) => {
+                report.endings.add(&record, &document, tokenizer)?;
+                documents.push(document);
+            }
             Err(reason) => report.bad_lines.push(BadLine { line: index + 1, reason }),
         }
         if report.bad_lines.len() > options.max_bad_lines {
@@ -226,9 +240,6 @@ fn json_lines(
                 lines: report.bad_lines,
             });
         }
-    }
-    for line in &report.bad_lines {
-        tracing::warn!("{}: {line}", path.display());
     }
     report.documents = documents.len();
     let found = documents.iter().map(|document| document.tokens.len()).sum();

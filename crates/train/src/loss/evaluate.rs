@@ -7,6 +7,7 @@ use crate::{LanguageModel, ModelError};
 use qtuner_core::{Mode, model as adapters};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::ControlFlow;
 use tch::{Reduction, Tensor};
 
 /// The loss of a dataset, in nats.
@@ -48,6 +49,33 @@ pub fn evaluate(
     batch_size: usize,
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation, ModelError> {
+    evaluate_first(model, dataset, batch_size, |seen| {
+        progress(seen);
+        ControlFlow::Continue(())
+    })
+}
+
+/// The same, until `progress` breaks it off after a batch: then there are no figures, unless it was the last batch.
+///
+/// # Errors
+/// [`ModelError`] when the model or libtorch fails.
+pub fn evaluate_while(
+    model: &mut impl LanguageModel,
+    dataset: &Dataset,
+    batch_size: usize,
+    progress: impl FnMut(usize) -> ControlFlow<()>,
+) -> Result<Option<Evaluation>, ModelError> {
+    let found = evaluate_first(model, dataset, batch_size, progress)?;
+    Ok((found.samples == dataset.samples().len()).then_some(found))
+}
+
+/// The figures of the batches up to the one after which `progress` breaks off.
+fn evaluate_first(
+    model: &mut impl LanguageModel,
+    dataset: &Dataset,
+    batch_size: usize,
+    mut progress: impl FnMut(usize) -> ControlFlow<()>,
+) -> Result<Evaluation, ModelError> {
     adapters::set_mode(model, Mode::Eval);
     let _guard = tch::no_grad_guard();
     let samples: Vec<_> = dataset.samples().iter().collect();
@@ -61,7 +89,9 @@ pub fn evaluate(
             sample_means += sample.mean();
         }
         seen += chunk.len();
-        progress(seen);
+        if progress(seen).is_break() {
+            break;
+        }
     }
     #[allow(clippy::cast_precision_loss, reason = "datasets have fewer than 2^53 samples")]
     let sample_mean_loss = sample_means / seen as f64;

@@ -10,6 +10,6 @@ mod evaluate;
 mod slices;
 mod train;
 
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, evaluate, evaluate_while};
 pub use slices::slice_rows;
 pub use train::{LossSum, backward};

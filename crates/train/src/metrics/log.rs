@@ -76,6 +76,14 @@ impl MetricsLog {
         Ok(Self { output: output.to_owned(), file, events, records })
     }
 
+    /// The evaluation after `step` steps, if it is noted.
+    pub fn evaluation_after(&self, step: u64) -> Option<Evaluation> {
+        self.records.iter().rev().find_map(|record| match record {
+            Record::Evaluation { step: other, evaluation } if *other == step => Some(*evaluation),
+            _ => None,
+        })
+    }
+
     /// Notes a step.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use crate::optimizer::{AdamW, clip_grad_norm, grad_norm, trainable_parameters};
 use crate::random::mix;
 use qtuner_core::{Mode, model as adapters, save_adapter};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -96,7 +97,8 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
         &self.plan
     }
 
-    /// Trains to the end, or until `stop` is set: the step that goes on then is finished and saved.
+    /// Trains to the end, or until `stop` is set: the step that goes on then is finished and saved. An evaluation is broken off
+    /// after its batch, and is made up for when the run goes on.
     ///
     /// # Errors
     /// [`TrainError`]; finished checkpoints are whole, and the newest is where a resumed run goes on.
@@ -105,7 +107,17 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
         let mut evaluation = None;
         observer.observe(&Event::Started { plan: &self.plan, step: self.step });
         if self.step == 0 && self.config.eval_on_start {
-            self.evaluate(observer, &mut metrics)?;
+            self.evaluate(observer, &mut metrics, stop)?;
+        }
+        if self.step > 0 && self.evaluation_is_due() {
+            // The process before this one may have ended within the evaluation, or before it could mark the best checkpoint.
+            evaluation = match metrics.evaluation_after(self.step) {
+                Some(found) => Some(found),
+                None => self.evaluate(observer, &mut metrics, stop)?,
+            };
+            if evaluation.is_some_and(|found| self.is_best_yet(found)) {
+                self.save(observer)?;
+            }
         }
         while self.step < self.plan.steps && !stop.load(Ordering::Relaxed) {
             let figures = self.train_step()?;
@@ -114,14 +126,9 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
             }
             observer.observe(&Event::Step(&figures));
             let mut best_yet = false;
-            if self.evaluation_is_due()
-                && let Some(found) = self.evaluate(observer, &mut metrics)?
-            {
-                best_yet = self.best.is_none_or(|best| found.loss < best.eval_loss);
-                if best_yet {
-                    self.best = Some(Best { step: self.step, eval_loss: found.loss });
-                }
-                evaluation = Some(found);
+            if self.evaluation_is_due() {
+                evaluation = self.evaluate(observer, &mut metrics, stop)?;
+                best_yet = evaluation.is_some_and(|found| self.is_best_yet(found));
             }
             let due = self.step.is_multiple_of(self.config.save_every) || self.step == self.plan.steps;
             if due || best_yet {
@@ -129,7 +136,9 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
                 metrics.draw()?;
             }
         }
-        let status = if self.step == self.plan.steps { Status::Finished } else { Status::Stopped };
+        let is_judged = evaluation.is_some() || self.eval.samples().is_empty();
+        let is_finished = self.step == self.plan.steps && is_judged;
+        let status = if is_finished { Status::Finished } else { Status::Stopped };
         let checkpoint = match self.saved.clone() {
             Some((step, path)) if step == self.step => path,
             _ => self.save(observer)?,
@@ -222,20 +231,32 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
         every || self.step == self.plan.steps
     }
 
-    /// Evaluates the held-out data, if there is any.
+    /// Whether this step's evaluation is the best so far, which is noted then.
+    fn is_best_yet(&mut self, found: Evaluation) -> bool {
+        let is_best = self.best.is_none_or(|best| found.loss < best.eval_loss);
+        if is_best {
+            self.best = Some(Best { step: self.step, eval_loss: found.loss });
+        }
+        is_best
+    }
+
+    /// Evaluates the held-out data, if there is any; without a result when `stop` breaks it off.
     fn evaluate(
         &mut self,
         observer: &mut dyn Observer,
         metrics: &mut MetricsLog,
+        stop: &AtomicBool,
     ) -> Result<Option<Evaluation>, TrainError> {
         let total = self.eval.samples().len();
         if total == 0 {
             return Ok(None);
         }
         let batch_size = self.config.eval_batch_size.unwrap_or(self.config.batch_size);
-        let evaluation = loss::evaluate(self.model, &self.eval, batch_size, |samples| {
+        let evaluation = loss::evaluate_while(self.model, &self.eval, batch_size, |samples| {
             observer.observe(&Event::Evaluating { samples, total });
+            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
+        let Some(evaluation) = evaluation else { return Ok(None) };
         metrics.evaluation(self.step, &evaluation)?;
         observer.observe(&Event::Evaluated { step: self.step, evaluation: &evaluation });
         Ok(Some(evaluation))

@@ -34,8 +34,10 @@ fn values(shape: &[i64], offset: f64) -> Tensor {
 }
 
 impl Toy {
-    /// The base model.
+    /// The base model, on one thread: tests and their children run side by side, and threads that wait for each other's cores
+    /// take many times longer.
     pub(crate) fn base(vocab_size: i64) -> Self {
+        tch::set_num_threads(1);
         let slot = |weight| Slot::from(Linear::new(weight, None).expect("a matrix"));
         Self {
             embedding: values(&[vocab_size, HIDDEN], 0.1),
@@ -124,6 +126,21 @@ pub(crate) fn turn_to_draw() -> MutexGuard<'static, ()> {
 
 /// Trains a fresh adapter with dropout in `output`, or goes on from its newest checkpoint; stops after `stop_after` steps.
 pub(crate) fn train(output: &Path, config: &TrainConfig, stop_after: u64) -> Result<Outcome, TrainError> {
+    let stop = AtomicBool::new(stop_after == 0);
+    train_until(output, config, &stop, |event| {
+        if let Event::Step(metrics) = event {
+            stop.store(metrics.step >= stop_after, Ordering::Relaxed);
+        }
+    })
+}
+
+/// The same, with an observer of the test's own, until `stop` is set.
+pub(crate) fn train_until(
+    output: &Path,
+    config: &TrainConfig,
+    stop: &AtomicBool,
+    mut watch: impl FnMut(&Event<'_>),
+) -> Result<Outcome, TrainError> {
     let _turn = turn_to_draw();
     let checkpoint = Checkpoint::newest(output)?;
     let mut model = match &checkpoint {
@@ -139,11 +156,5 @@ pub(crate) fn train(output: &Path, config: &TrainConfig, stop_after: u64) -> Res
     if let Some(checkpoint) = &checkpoint {
         trainer.resume(checkpoint)?;
     }
-    let stop = AtomicBool::new(stop_after == 0);
-    let mut watch = |event: &Event<'_>| {
-        if let Event::Step(metrics) = event {
-            stop.store(metrics.step >= stop_after, Ordering::Relaxed);
-        }
-    };
-    trainer.run(&mut watch, &stop)
+    trainer.run(&mut watch, stop)
 }

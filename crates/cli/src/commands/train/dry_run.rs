@@ -2,10 +2,10 @@
 
 use super::memory::Memory;
 use super::prepare::Data;
-use crate::causal::Causal;
 use crate::failure::Failure;
 use crate::output::{self, Reader, size, table};
 use crate::settings::Settings;
+use crate::warning::Warning;
 use qtuner_core::InjectReport;
 use qtuner_train::Plan;
 use serde::Serialize;
@@ -19,6 +19,7 @@ struct DryRun<'a> {
     plan: &'a Plan,
     memory: &'a Memory,
     warnings: &'a [String],
+    run_warnings: &'a [Warning],
 }
 
 #[derive(Debug, Serialize)]
@@ -36,12 +37,11 @@ struct Layer<'a> {
 pub(super) fn show(
     settings: &Settings,
     data: &Data,
-    model: &Causal,
     injection: &InjectReport,
+    memory: &Memory,
     reader: Reader,
 ) -> Result<(), Failure> {
     let plan = data.plan(settings);
-    let memory = Memory::estimate(settings, model, injection.trainable);
     if reader == Reader::Program {
         let layers = injection.layers.iter().map(|layer| Layer {
             name: &layer.path,
@@ -57,16 +57,19 @@ pub(super) fn show(
             trainable_parameters: injection.trainable,
             parameters: injection.total,
             plan: &plan,
-            memory: &memory,
+            memory,
             warnings: &injection.warnings,
+            run_warnings: &data.warnings,
         });
     }
+    data.warnings.iter().for_each(Warning::say);
     let rows = [
         ("weights", memory.weights),
         ("adapter, gradients, AdamW", memory.adapter),
-        ("activations of a forward pass", memory.activations),
-        ("logits", memory.logits),
-        ("libtorch and the program", memory.program),
+        ("activations of a forward pass", memory.activations.total()),
+        ("logits, or a block's gradients", memory.scratch),
+        ("holes in the heap", memory.holes),
+        ("libtorch, program and data", memory.program),
         ("together, about", memory.total()),
     ];
     let rows = rows.map(|(name, bytes)| vec![format!("  {name}"), size(bytes)]);

@@ -1,4 +1,4 @@
-//! Ctrl-C: once to end after the step, twice to end at once.
+//! Ctrl-C: once to end after the step or the batch of an evaluation, twice to end at once.
 
 use crate::failure::Failure;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ pub(super) fn flag() -> Result<&'static AtomicBool, Failure> {
             // Checkpoints that are finished are whole, whenever the process ends.
             std::process::exit(ENDED_BY_CTRL_C);
         }
-        eprintln!("\nstopping after this step; once more to stop at once");
+        eprintln!("\nstopping after this step, or this batch of an evaluation; once more to stop at once");
     })?;
     Ok(&STOP)
 }

@@ -1,5 +1,6 @@
 //! `qtuner train`: settings, data, model, adapter, run, summary; top to bottom.
 
+mod activations;
 mod dry_run;
 mod interrupt;
 mod memory;
@@ -10,10 +11,12 @@ mod summary;
 use crate::failure::Failure;
 use crate::output::{self, JsonFlag, Reader};
 use crate::settings::{CONFIG_FILE, Settings, TrainFlags};
+use crate::warning::Warning;
+use memory::Memory;
 use prepare::{ADAPTER, Data};
 use progress::Progress;
 use qtuner_train::{Checkpoint, Trainer};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use summary::Summary;
 
@@ -47,15 +50,19 @@ pub(crate) struct TrainArgs {
 pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     let settings = settings(args)?;
     let checkpoint = checkpoint(args, &settings)?;
-    let data = Data::load(&settings)?;
+    let mut data = Data::load(&settings)?;
     let (mut model, injection) = prepare::adapted_model(&settings, checkpoint.as_ref())?;
+    let memory = Memory::estimate(&settings, &model, &injection, &data);
+    data.warnings.extend(Warning::about_patterns(&injection.survey));
+    data.warnings.extend(Warning::about_memory(memory.total(), super::env::memory()));
     if args.dry_run {
-        return dry_run::show(&settings, &data, &model, &injection, args.json.reader());
+        return dry_run::show(&settings, &data, &injection, &memory, args.json.reader());
     }
     prepare::describe(&settings, &data, &injection);
     let stop = interrupt::flag()?;
     let mut progress = Progress::new();
     let started = Instant::now();
+    let prompt = data.prompt();
     let Data { train, eval, .. } = data;
     let mut trainer =
         Trainer::new(&mut model, ADAPTER, settings.train.clone(), train, eval, &settings.run.output)?;
@@ -64,7 +71,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     }
     settings.save()?;
     let outcome = trainer.run(&mut progress, stop)?;
-    let summary = Summary::new(&settings, outcome, &progress, started.elapsed());
+    let summary = Summary::new(&settings, outcome, &progress, started.elapsed(), prompt);
     match args.json.reader() {
         Reader::Program => output::json(&summary),
         Reader::Person => output::part(&summary.text(&settings)),
@@ -89,6 +96,9 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
     };
     let kept = output.join(CONFIG_FILE);
     if !kept.is_file() {
+        if Checkpoint::newest(&output)?.is_none() {
+            return Err(nothing_to_resume(&output));
+        }
         return Settings::resolve(&args.flags, config.as_slice());
     }
     let before = Settings::read(&kept)?;
@@ -103,16 +113,22 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
     }
 }
 
+fn nothing_to_resume(output: &Path) -> Failure {
+    let message = format!("{}: no checkpoint to resume from", output.display());
+    Failure::new(message, "leave out --resume to start from the beginning")
+}
+
 /// Where a resumed run goes on; an error if there is nothing to resume, or something that would be written over.
 fn checkpoint(args: &TrainArgs, settings: &Settings) -> Result<Option<Checkpoint>, Failure> {
     let output = &settings.run.output;
-    let newest = Checkpoint::newest(output)?;
     let place = output.display();
+    if output.exists() && !output.is_dir() {
+        let hint = "--output wants a folder, which is made if it is not there";
+        return Err(Failure::new(format!("{place}: not a folder"), hint));
+    }
+    let newest = Checkpoint::newest(output)?;
     match (args.resume, newest) {
-        (true, None) => Err(Failure::new(
-            format!("{place}: no checkpoint to resume from"),
-            "leave out --resume to start from the beginning",
-        )),
+        (true, None) => Err(nothing_to_resume(output)),
         (false, Some(checkpoint)) if !args.dry_run => Err(Failure::new(
             format!("{place}: a run has reached step {} here already", checkpoint.state().global_step),
             "--resume goes on with it; --output FOLDER starts another",

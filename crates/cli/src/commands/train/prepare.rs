@@ -1,9 +1,11 @@
 //! What a run needs: data, and a model with its adapter.
 
+use super::summary::PromptKind;
 use crate::causal::Causal;
 use crate::failure::Failure;
 use crate::output::grouped;
 use crate::settings::Settings;
+use crate::warning::Warning;
 use qtuner_core::{InjectReport, inject_adapter};
 use qtuner_train::data::{self, DataReport};
 use qtuner_train::{Checkpoint, Dataset, Plan, Tokenizer};
@@ -16,6 +18,8 @@ pub(super) struct Data {
     pub(super) train: Dataset,
     pub(super) eval: Dataset,
     report: DataReport,
+    /// What is odd about them, and later about the run.
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Data {
@@ -35,7 +39,20 @@ impl Data {
                 data::load(path, &options, &mut tokenizer)?.train
             }
         };
-        Ok(Self { train: split.train, eval, report: split.report })
+        let (rows, samples) = (settings.train.batch_size, split.train.samples().len());
+        if rows > samples && samples > 0 {
+            return Err(Failure::usage(
+                format!("`batch_size` is {rows}, and the data give {samples} samples"),
+                "--gradient-accumulation-steps makes steps of more samples than are seen at once",
+            ));
+        }
+        let warnings = Warning::about_stops(&split.report, &tokenizer, &settings.run.model);
+        Ok(Self { train: split.train, eval, report: split.report, warnings })
+    }
+
+    /// What the model is to be asked with when it has learned them.
+    pub(super) fn prompt(&self) -> PromptKind {
+        if self.report.endings.answers.count() > 0 { PromptKind::Chat } else { PromptKind::Text }
     }
 
     /// What the run will do with them.
@@ -73,4 +90,5 @@ pub(super) fn describe(settings: &Settings, data: &Data, injection: &InjectRepor
         eprintln!("{}", data.report);
     }
     eprintln!("{}", data.plan(settings));
+    data.warnings.iter().for_each(Warning::say);
 }

@@ -9,6 +9,15 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What a model that has learned the data is to be asked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PromptKind {
+    /// A message in the chat template.
+    Chat,
+    /// A text as it stands.
+    Text,
+}
+
 /// How a run ended.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
@@ -24,10 +33,18 @@ pub(super) struct Summary {
     peak_memory: Option<u64>,
     loss_curve: PathBuf,
     settings: PathBuf,
+    #[serde(skip)]
+    prompt: PromptKind,
 }
 
 impl Summary {
-    pub(super) fn new(settings: &Settings, outcome: Outcome, progress: &Progress, time: Duration) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        outcome: Outcome,
+        progress: &Progress,
+        time: Duration,
+        prompt: PromptKind,
+    ) -> Self {
         let output = &settings.run.output;
         Self {
             adapter: (outcome.status == Status::Finished).then(|| output.clone()),
@@ -40,6 +57,7 @@ impl Summary {
             peak_memory: progress.peak_memory,
             loss_curve: output.join("loss.png"),
             settings: output.join(CONFIG_FILE),
+            prompt,
         }
     }
 
@@ -85,8 +103,12 @@ impl Summary {
         if settings.train.eval_fraction > 0.0 {
             held_out = format!("--last-fraction {} {held_out}", settings.train.eval_fraction);
         }
+        let chat = match self.prompt {
+            PromptKind::Chat => " --chat",
+            PromptKind::Text => "",
+        };
         format!(
-            "next:\n  qtuner generate --model {model} --adapter {output} --compare --prompt \"...\"\n  \
+            "next:\n  qtuner generate --model {model} --adapter {output} --compare{chat} --prompt \"...\"\n  \
              qtuner eval --model {model} --adapter {output} --data {data} {held_out}\n"
         )
     }

@@ -1,0 +1,100 @@
+//! What autograd keeps of a forward pass, from the config's sizes: the tensors that the operators of a block save.
+//!
+//! With `h` the hidden size, `q` and `k` the widths of all query and all key heads, `m` the intermediate size, `r` the rank and
+//! `d` the bytes of the compute dtype, a token of a Llama block with adapters on all seven linears keeps
+//!
+//! ```text
+//! norms            4 (h + h)              what is normalised, in f32
+//! adapter inputs   d (h + q + h + m)      each distinct input once, in its own dtype, and 4 * 7 r
+//! attention        d (q + k + k)          rotated queries and keys, values; the output is o_proj's input
+//! mlp              d (m + m + m)          gate, its activation, up; their product is down_proj's input
+//! ```
+
+use crate::settings::Settings;
+use qtuner_core::AdaptedLayer;
+use qtuner_models::DecoderConfig;
+use qtuner_models::config::{BlockNorms, QueryKeyNorm};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Bytes that all blocks together keep of one batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Activations {
+    norms: u64,
+    /// What adapters keep of their inputs that are as wide as hidden states or heads.
+    narrow_adapter_inputs: u64,
+    /// What those behind the wide inner product of the MLP keep.
+    wide_adapter_inputs: u64,
+    attention: u64,
+    mlp: u64,
+}
+
+impl Activations {
+    /// For a batch of rows of `time` tokens.
+    pub(super) fn estimate(
+        settings: &Settings,
+        config: &DecoderConfig,
+        layers: &[AdaptedLayer],
+        time: usize,
+    ) -> Self {
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+        let (batch, dtype) = ((settings.train.batch_size * time) as u64, settings.run.dtype.bytes());
+        let blocks = config.layers.len() as u64;
+        let (hidden, inner) = (unsigned(config.hidden_size), unsigned(config.intermediate_size));
+        let heads = |count: i64| unsigned(count * config.head_dim);
+        let (queries, keys) = (heads(config.num_attention_heads), heads(config.num_key_value_heads));
+        let of_block = match config.block_norms {
+            BlockNorms::Two => 2,
+            BlockNorms::Four => 4,
+        };
+        let of_heads = match config.query_key_norm {
+            QueryKeyNorm::None => 0,
+            QueryKeyNorm::PerHead => queries + keys,
+        };
+        // Capped scores are no fused operator: scores before and after the cap, and weights, of all heads against all keys.
+        let capped = config.attention_softcap.map_or(0, |_| 3 * unsigned(config.num_attention_heads));
+        let scores = capped * time as u64;
+        let (wide, narrow) =
+            inputs(layers, config.hidden_size.max(config.num_attention_heads * config.head_dim));
+        // Dropout makes an input of its own for each layer, in f32, and a mask.
+        let input = |distinct: i64, all: i64| {
+            if settings.lora.lora_dropout > 0.0 { 5 * unsigned(all) } else { dtype * unsigned(distinct) }
+        };
+        let ranks: i64 = layers.iter().map(|layer| layer.rank).sum();
+        Self {
+            norms: batch * blocks * 4 * (of_block * hidden + of_heads),
+            narrow_adapter_inputs: batch * (input(narrow.0, narrow.1) + 4 * unsigned(ranks)),
+            wide_adapter_inputs: batch * input(wide.0, wide.1),
+            attention: batch * blocks * dtype * (queries + 2 * keys + scores),
+            mlp: batch * blocks * dtype * 3 * inner,
+        }
+    }
+
+    /// All of it.
+    pub(super) fn total(&self) -> u64 {
+        self.narrow() + self.wide_adapter_inputs + self.mlp
+    }
+
+    /// Of tensors as wide as hidden states or heads.
+    pub(super) fn narrow(&self) -> u64 {
+        self.norms + self.narrow_adapter_inputs + self.attention
+    }
+}
+
+/// The widths of the adapted layers' inputs, wider than `hidden` and not: of the distinct ones, and one for each layer.
+fn inputs(layers: &[AdaptedLayer], hidden: i64) -> ((i64, i64), (i64, i64)) {
+    let mut distinct = BTreeMap::new();
+    let mut all = [0, 0];
+    for layer in layers {
+        let (module, name) = layer.path.rsplit_once('.').unwrap_or(("", &layer.path));
+        let shared = match name {
+            "q_proj" | "k_proj" | "v_proj" => "attention",
+            "gate_proj" | "up_proj" => "mlp",
+            own => own,
+        };
+        distinct.insert((module, shared), layer.in_features);
+        all[usize::from(layer.in_features > hidden)] += layer.in_features;
+    }
+    let (wide, narrow): (Vec<i64>, Vec<i64>) = distinct.into_values().partition(|width| *width > hidden);
+    ((wide.iter().sum(), all[1]), (narrow.iter().sum(), all[0]))
+}
