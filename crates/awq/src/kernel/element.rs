@@ -11,6 +11,8 @@ pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
     fn widen<S: Simd>(simd: S, from: &[Self], to: &mut [f32]);
     /// `to[i] = round(from[i])`.
     fn narrow<S: Simd>(simd: S, from: &[f32], to: &mut [Self]);
+    /// The largest magnitude, NaN if there is one.
+    fn largest(elements: &[Self]) -> f32;
     /// The same elements, if they are bf16.
     fn as_bf16(_: &[Self]) -> Option<&[bf16]> {
         None
@@ -18,6 +20,13 @@ pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
 }
 
 impl Element for f32 {
+    #[inline(always)]
+    fn largest(elements: &[Self]) -> f32 {
+        // Magnitudes have the order of their bits.
+        let largest = elements.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7fff_ffff));
+        f32::from_bits(largest)
+    }
+
     #[inline(always)]
     fn widen<S: Simd>(_: S, from: &[Self], to: &mut [f32]) {
         to.copy_from_slice(from);
@@ -30,6 +39,13 @@ impl Element for f32 {
 }
 
 impl Element for bf16 {
+    #[inline(always)]
+    fn largest(elements: &[Self]) -> f32 {
+        // Magnitudes have the order of their bits.
+        let largest = elements.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7fff));
+        Self::from_bits(largest).to_f32()
+    }
+
     #[inline(always)]
     fn widen<S: Simd>(_: S, from: &[Self], to: &mut [f32]) {
         for (to, from) in to.iter_mut().zip(from) {
@@ -51,6 +67,13 @@ impl Element for bf16 {
 }
 
 impl Element for f16 {
+    #[inline(always)]
+    fn largest(elements: &[Self]) -> f32 {
+        // Magnitudes have the order of their bits.
+        let largest = elements.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7fff));
+        Self::from_bits(largest).to_f32()
+    }
+
     #[inline(always)]
     fn widen<S: Simd>(simd: S, from: &[Self], to: &mut [f32]) {
         let whole = from.len().min(to.len()) / S::LANES * S::LANES;

@@ -1,7 +1,8 @@
 //! The numbers of an AWQ layer, in Rust alone: `y = x * W + bias` and `grad_x = grad_y * W^T`.
 //!
 //! The weight stays packed ([`Packed`]). Its entries are exactly `round((q - z) * s)`, rounded once to the scales'
-//! dtype; products accumulate in f32, the bias is added in f32, and one rounding takes the sum to the dtype of the
+//! dtype, but for bf16 activations where the CPU multiplies pairs of bf16: with few rows they are not rounded at all,
+//! with many they are rounded to bf16. Products accumulate in f32, the bias is added in f32, and one rounding takes the sum to the dtype of the
 //! activations. An output's value depends on the shapes and the instruction set alone: not on the number of threads,
 //! nor on their timing. Infinities and NaN go through as in any matrix product.
 //!
@@ -9,17 +10,21 @@
 //! |---|---|
 //! | `packed` | the packed weight, borrowed and checked |
 //! | `weights` | codes to exact weights, in vectors |
-//! | `few_rows` | products bound by reading the packed words |
+//! | `codes` | products with up to a few dozen rows of bf16, where the CPU multiplies pairs of it |
+//! | `few_rows` | other products bound by reading the packed words |
 //! | `many_rows` | products bound by arithmetic |
 //! | `dequantize` | the dense weight, for the tests |
 //! | `simd`, `isa` | instruction sets, and the choice among them |
 //! | `element`, `rounding` | dtypes of activations |
+//! | `parts`, `ahead` | how products with few rows are cut, and what they fetch |
 //! | `output`, `parallel` | tasks, and what each may write |
 #![allow(
     clippy::inline_always,
     reason = "code must be inlined into the function that enables its instructions"
 )]
 
+mod ahead;
+mod codes;
 #[cfg(test)]
 mod dequantize;
 mod element;
@@ -29,6 +34,7 @@ mod many_rows;
 mod output;
 mod packed;
 mod parallel;
+mod parts;
 mod rounding;
 mod simd;
 #[cfg(test)]
@@ -67,10 +73,19 @@ pub(crate) fn forward<T: Element>(
         for y in y.chunks_exact_mut(outer) {
             T::narrow(simd::Portable, bias.unwrap_or(&zeros), y);
         }
-    } else if rows <= FEW_ROWS {
-        few_rows::forward(x, packed, bias, y, pool, isa);
-    } else {
-        many_rows::forward(x, packed, bias, y, pool, isa);
+        return;
+    }
+    if rows > codes::MOST_ROWS.max(FEW_ROWS) {
+        return many_rows::forward(x, packed, bias, y, pool, isa);
+    }
+    let batch = parts::most_rows(packed);
+    for (x, y) in x.chunks(batch * inner).zip(y.chunks_mut(batch * outer)) {
+        let made = codes::forward(x, packed, bias, y, pool, isa) == codes::Outcome::Made;
+        if !made && y.len() <= FEW_ROWS * outer {
+            few_rows::forward(x, packed, bias, y, pool, isa);
+        } else if !made {
+            many_rows::forward(x, packed, bias, y, pool, isa);
+        }
     }
 }
 

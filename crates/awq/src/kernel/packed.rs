@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use half::{bf16, f16};
 
-use super::element::Element as _;
+use super::element::Element;
 use super::simd::{Aligned, Simd};
 
 /// Columns in a packed word.
@@ -26,6 +26,9 @@ pub(crate) const NIBBLE_COLUMN: [usize; WORD_COLUMNS] = [0, 2, 4, 6, 1, 3, 5, 7]
 
 /// The shift, in bits, that brings each of a word's eight columns to the lowest nibble.
 pub(crate) const COLUMN_SHIFT: [u32; WORD_COLUMNS] = [0, 16, 4, 20, 8, 24, 12, 28];
+
+/// Scales below this have products far from the end of f32.
+const LARGE: f32 = 1e30;
 
 /// Scales in the dtype of the file; weights are rounded to the same.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +70,17 @@ impl Scales<'_> {
             Self::F32(_) => Rounding::F32,
         }
     }
+}
+
+/// The first elements as f32, and zeros; a loop of known length where all are there.
+#[inline(always)]
+fn widened<T: Element, S: Simd>(simd: S, from: &[T], count: usize) -> Aligned<STRIP_COLUMNS> {
+    let mut out = Aligned([0.0; STRIP_COLUMNS]);
+    match from.first_chunk::<STRIP_COLUMNS>() {
+        Some(full) if count == STRIP_COLUMNS => T::widen(simd, full, &mut out.0),
+        _ => T::widen(simd, &from[..count], &mut out.0[..count]),
+    }
+    out
 }
 
 /// A packed weight whose lengths agree with each other.
@@ -175,6 +189,17 @@ impl<'a> Packed<'a> {
         self.out_features / WORD_COLUMNS
     }
 
+    /// All codes, row by row.
+    pub(crate) fn words(&self) -> &'a [i32] {
+        self.qweight
+    }
+
+    /// The codes of some rows.
+    #[inline(always)]
+    pub(crate) fn rows(&self, segment: Segment) -> &'a [i32] {
+        &self.qweight[segment.first * self.row_words()..][..segment.count * self.row_words()]
+    }
+
     /// The codes from row `row`, word `word` on, to the end of the weight; rows are `row_words` apart.
     #[inline(always)]
     pub(crate) fn codes(&self, row: usize, word: usize) -> &'a [i32] {
@@ -202,15 +227,23 @@ impl<'a> Packed<'a> {
     /// A strip of one group's scales as f32 (exact), zero beyond its columns.
     #[inline(always)]
     pub(crate) fn scale_strip<S: Simd>(&self, simd: S, group: usize, strip: Strip) -> Aligned<STRIP_COLUMNS> {
-        let mut out = Aligned([0.0; STRIP_COLUMNS]);
         let start = group * self.out_features + strip.column();
-        let (range, to) = (start..start + strip.columns(), &mut out.0[..strip.columns()]);
         match self.scales {
-            Scales::F16(scales) => f16::widen(simd, &scales[range], to),
-            Scales::Bf16(scales) => bf16::widen(simd, &scales[range], to),
-            Scales::F32(scales) => f32::widen(simd, &scales[range], to),
+            Scales::F16(scales) => widened(simd, &scales[start..], strip.columns()),
+            Scales::Bf16(scales) => widened(simd, &scales[start..], strip.columns()),
+            Scales::F32(scales) => widened(simd, &scales[start..], strip.columns()),
         }
-        out
+    }
+
+    /// Whether fifteen times any scale of these groups is finite in the dtype that weights are rounded to.
+    #[inline(always)]
+    pub(crate) fn weights_are_finite(&self, groups: Range<usize>) -> bool {
+        let range = groups.start * self.out_features..groups.end * self.out_features;
+        match self.scales {
+            Scales::F16(scales) => f16::largest(&scales[range]) * 15.0 < 65520.0,
+            Scales::Bf16(scales) => bf16::largest(&scales[range]) < LARGE,
+            Scales::F32(scales) => f32::largest(&scales[range]) < LARGE,
+        }
     }
 
     /// The strip with number `index`.

@@ -3,18 +3,25 @@
 //! The kernels cut their work by shape alone and every task owns its outputs, so neither the order of the tasks
 //! nor the number of threads can change a bit of the result.
 
+use std::num::NonZero;
+use std::sync::OnceLock;
+
 /// Runs independent tasks, in any order, on any threads.
 pub(crate) trait ParallelFor: Sync {
     /// Calls `body(0)`, ..., `body(tasks - 1)`, each exactly once, and returns when all have returned.
     fn run(&self, tasks: usize, body: &(dyn Fn(usize) + Sync));
+
+    /// About how many tasks run at once: a hint that shows in no result.
+    fn threads(&self) -> usize {
+        static THREADS: OnceLock<usize> = OnceLock::new();
+        *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
+    }
 }
 
-/// Runs every task on the calling thread; for tests.
-#[cfg(test)]
+/// Runs every task on the calling thread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Serial;
 
-#[cfg(test)]
 impl ParallelFor for Serial {
     fn run(&self, tasks: usize, body: &(dyn Fn(usize) + Sync)) {
         (0..tasks).for_each(body);

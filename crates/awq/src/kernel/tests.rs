@@ -285,9 +285,10 @@ fn products_are_right_and_do_not_depend_on_threads_at_every_edge_of_the_blocking
     for rows in [1, 8] {
         check_layer::<f16>(&layer, rows, &mut random);
     }
-    for shape in [[64, 264, 32], [300, 264, 100], [45, 40, 5], [1037, 16, 61]] {
+    for shape in [[64, 264, 32], [300, 264, 100], [45, 40, 5], [1037, 16, 61], [1024, 2184, 128]] {
         let layer = Layer::random(shape, 0, &mut random);
-        for rows in [9, 33, 259] {
+        for rows in if shape[1] < 2000 { [1, 6, 9, 33, 259].as_slice() } else { &[1, 4, 17] }.iter().copied()
+        {
             check_layer::<bf16>(&layer, rows, &mut random);
         }
     }
@@ -311,31 +312,97 @@ fn a_weight_without_rows_or_columns_is_an_empty_sum() {
 }
 
 #[test]
-fn infinities_and_nan_reach_every_output_they_touch_and_no_other() {
-    let mut random = Random(5);
-    for group_size in [32, 24, 3] {
-        let layer = Layer::random([96, 40, group_size], 0, &mut random);
+fn a_few_rows_of_bf16_meet_weights_that_are_not_rounded_to_bf16() {
+    let mut random = Random(7);
+    for shape in [[64, 8, 32], [256, 264, 64], [300, 1168, 100], [1500, 136, 2], [4096, 128, 4096]] {
+        let layer = Layer::random(shape, 2, &mut random);
         let packed = layer.packed();
-        for rows in [2, 12] {
-            let mut x = random.numbers::<f32>(rows * 96);
-            let mut grad_y = random.numbers::<f32>(rows * 40);
-            x[5] = f32::INFINITY;
-            grad_y[3] = f32::NAN;
+        let [inner, outer, _] = shape;
+        for rows in [1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 32] {
+            let x = random.numbers::<bf16>(rows * inner);
             for isa in Isa::available() {
-                let mut y = vec![0f32; rows * 40];
+                let mut y = vec![bf16::ZERO; rows * outer];
                 forward(&x, &packed, None, &mut y, &Serial, isa);
-                for (o, y) in y[..40].iter().enumerate() {
-                    let expected = layer.weight(5, o) * f64::INFINITY;
-                    assert!(f64::from(*y) == expected || (y.is_nan() && expected.is_nan()), "{isa} {y}");
+                for (index, found) in y.iter().enumerate() {
+                    let (row, column) = (index / outer, index % outer);
+                    let (mut sum, mut size) = (0.0, 0.0);
+                    for i in 0..inner {
+                        let term = x[row * inner + i].to_f64() * layer.weight(i, column);
+                        sum += term;
+                        size += term.abs();
+                    }
+                    let error = (roundings(inner) + 1.0) * f64::from(f32::EPSILON) / 2.0 * size;
+                    let bound = error + bf16::half_spacing(sum.abs() + error);
+                    assert!((found.to_f64() - sum).abs() <= bound, "{isa} {shape:?} [{row}, {column}]");
                 }
-                assert!(y[40..].iter().all(|y| y.is_finite()));
-                let mut grad_x = vec![0f32; rows * 96];
-                grad_input(&grad_y, &packed, &mut grad_x, &Serial, isa);
-                assert!(grad_x[..96].iter().all(|x| x.is_nan()));
-                assert!(grad_x[96..].iter().all(|x| x.is_finite()));
             }
         }
     }
+}
+
+#[test]
+fn weights_of_zero_make_zeros() {
+    let codes: Vec<u8> = (0..64).flat_map(|row| [(row / 32 * 5 + 3) as u8; 24]).collect();
+    let scales = OwnedScales::F16(vec![f16::from_f32(0.01); 48]);
+    let layer = Layer::new(codes, vec![3; 24].into_iter().chain(vec![8; 24]).collect(), scales, [64, 24, 32]);
+    for rows in [1, 4, 12, 40] {
+        let x = Random(1).numbers::<bf16>(rows * 64);
+        for isa in Isa::available() {
+            let mut y = vec![bf16::ONE; rows * 24];
+            forward(&x, &layer.packed(), None, &mut y, &Serial, isa);
+            assert!(y.iter().all(|y| *y == bf16::ZERO), "{isa}, {rows} rows");
+        }
+    }
+}
+
+#[test]
+fn weights_that_overflow_their_dtype_are_infinite_in_products_too() {
+    // 2 * 65504 is infinite in f16, and its product with anything but zero.
+    let scales = OwnedScales::F16(vec![f16::MAX; 8]);
+    let layer = Layer::new(vec![9; 32 * 8], vec![7; 8], scales, [32, 8, 32]);
+    for rows in [1, 3, 20, 40] {
+        let x = vec![bf16::from_f32(1e-3); rows * 32];
+        for isa in Isa::available() {
+            let mut y = vec![bf16::ZERO; rows * 8];
+            forward(&x, &layer.packed(), None, &mut y, &Serial, isa);
+            assert!(y.iter().all(|y| *y == bf16::INFINITY), "{isa}, {rows} rows");
+        }
+    }
+}
+
+/// Infinite in one place of `x`, no number in one of `grad_y`.
+fn check_infinities<T: Number>(random: &mut Random) {
+    for group_size in [32, 24, 3] {
+        let layer = Layer::random([96, 40, group_size], 0, random);
+        let packed = layer.packed();
+        for rows in [2, 4, 12] {
+            let mut x = random.numbers::<T>(rows * 96);
+            let mut grad_y = random.numbers::<T>(rows * 40);
+            x[5] = T::from_f64(f64::INFINITY);
+            grad_y[3] = T::from_f64(f64::NAN);
+            for isa in Isa::available() {
+                let mut y = vec![T::default(); rows * 40];
+                forward(&x, &packed, None, &mut y, &Serial, isa);
+                for (o, y) in y[..40].iter().enumerate() {
+                    let (expected, y) = (layer.weight(5, o) * f64::INFINITY, y.to_f64());
+                    assert!(y == expected || (y.is_nan() && expected.is_nan()), "{isa} {y}");
+                }
+                assert!(y[40..].iter().all(|y| y.to_f64().is_finite()));
+                let mut grad_x = vec![T::default(); rows * 96];
+                grad_input(&grad_y, &packed, &mut grad_x, &Serial, isa);
+                assert!(grad_x[..96].iter().all(|x| x.to_f64().is_nan()));
+                assert!(grad_x[96..].iter().all(|x| x.to_f64().is_finite()));
+            }
+        }
+    }
+}
+
+#[test]
+fn infinities_and_nan_reach_every_output_they_touch_and_no_other() {
+    let mut random = Random(5);
+    check_infinities::<f32>(&mut random);
+    check_infinities::<bf16>(&mut random);
+    check_infinities::<f16>(&mut random);
 }
 
 #[test]

@@ -192,7 +192,7 @@ impl<const ROWS: usize> StripOf<'_, ROWS> {
         let mut totals = [[simd.splat(0.0); AT_ONCE]; ROWS];
         for word in 0..self.words.min(STRIP_WORDS) {
             for row in word * fetched..(word + 1) * fetched {
-                simd.prefetch(next.get(row * stride..).unwrap_or_default());
+                simd.prefetch(next, row * stride);
             }
             let Some(vectors) = self.turned.word(word)[first..].first_chunk::<AT_ONCE>() else { return };
             let mut codes = [simd.zero_words(); AT_ONCE];

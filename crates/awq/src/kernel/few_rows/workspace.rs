@@ -1,4 +1,4 @@
-//! What a task needs beside its operands: at most 150 KiB a thread, kept from task to task.
+//! What a task needs beside its operands: at most 100 KiB a thread, kept from task to task.
 
 use std::cell::Cell;
 
@@ -16,7 +16,7 @@ pub(super) struct Workspace {
     pub(super) turned: Turned<{ BLOCK / 8 }>,
     /// Activations: as many of each row of the pass as the words at hand meet.
     pub(super) left: [Aligned<BLOCK>; MOST_ROWS],
-    /// Sums for each row of the pass.
+    /// Sums of the gradient for each row of the pass.
     pub(super) sums: [Aligned<STRIP_COLUMNS>; MOST_ROWS],
 }
 

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{CODE_OFFSET, Lanes, Operation, Simd, Single, Table};
+use super::{Absent, CODE_OFFSET, Lanes, Operation, Simd, Table};
 use crate::kernel::packed::{COLUMN_SHIFT, Rounding, STRIP_WORDS, WORD_COLUMNS};
 
 const LANES: usize = 8;
@@ -36,7 +36,7 @@ macro_rules! register {
 impl Simd for Avx2 {
     type F = __m256;
     type U = __m256i;
-    type Pairs = Single<Self>;
+    type Pairs = Absent<Self>;
     const LANES: usize = LANES;
     const TILE_ROWS: usize = 6;
     const TILE_VECTORS: usize = 2;
@@ -169,11 +169,9 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(self, words: &[i32]) {
-        if let Some(word) = words.first() {
-            // SAFETY: a prefetch has no effect on memory.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast()) };
-        }
+    fn prefetch(self, words: &[i32], index: usize) {
+        // SAFETY: a prefetch has no effect on memory, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(words.as_ptr().wrapping_add(index).cast()) };
     }
 
     // The permutations read the low three bits of each index; the fourth chooses between them.

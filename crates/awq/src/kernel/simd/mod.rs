@@ -4,6 +4,7 @@
 //! instructions. Everything an operation calls must be `inline(always)`, or it falls out of that compilation.
 //! A value of a [`Simd`] type is the proof that the CPU has the instructions.
 
+mod absent;
 mod arithmetic;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -11,11 +12,16 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16;
+#[cfg(target_arch = "x86_64")]
+mod avx512_codes;
+mod codes;
 mod portable;
 
 use half::{bf16, f16};
 
+pub(crate) use self::absent::Absent;
 pub(crate) use self::arithmetic::{Arithmetic, Job, PackLeft, Single};
+pub(crate) use self::codes::{CodeJob, CodePairs, Words};
 pub(crate) use self::portable::Portable;
 
 use super::isa::Isa;
@@ -54,7 +60,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `LANES` u32.
     type U: Copy;
     /// How pairs of bf16 terms are multiplied, where they can be.
-    type Pairs: Arithmetic + PackLeft<bf16>;
+    type Pairs: CodePairs<S = Self> + PackLeft<bf16>;
     /// Elements of a vector; divides 16.
     const LANES: usize;
     /// The most rows of a register tile.
@@ -88,6 +94,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// The sum of all lanes, always in the same order.
     fn sum(self, x: Self::F) -> f32;
+    /// The sums of four vectors, always in the same order.
+    #[inline(always)]
+    fn sums(self, x: [Self::F; 4]) -> [f32; 4] {
+        [self.sum(x[0]), self.sum(x[1]), self.sum(x[2]), self.sum(x[3])]
+    }
     /// Rounds every lane to the type.
     fn round(self, x: Self::F, rounding: Rounding) -> Self::F;
     /// Widens the first elements of `from`.
@@ -107,8 +118,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn next(self, x: Self::U) -> Self::U;
     /// `table[x & 15]` for every lane.
     fn lookup(self, table: &Table, x: Self::U) -> Self::F;
-    /// Asks for the cache line of the first word, if there is one.
-    fn prefetch(self, words: &[i32]);
+    /// Asks for the cache line of a word, which may lie beyond the end.
+    fn prefetch(self, words: &[i32], index: usize);
     /// Turns `LANES` rows of [`STRIP_WORDS`] words, `stride` apart, into one vector for each word.
     fn transpose(self, words: &[i32], stride: usize, out: &mut [Self::U; STRIP_WORDS]);
     /// The codes of `LANES` columns from `column` (a multiple of `LANES`) on, plus [`CODE_OFFSET`].

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{CODE_OFFSET, Lanes, Operation, Simd, Single, Table};
+use super::{Absent, CODE_OFFSET, Lanes, Operation, Simd, Table};
 use crate::kernel::packed::{COLUMN_SHIFT, Rounding, STRIP_WORDS, WORD_COLUMNS};
 use crate::kernel::rounding::{round_bf16, round_f16};
 
@@ -25,7 +25,7 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
 impl Simd for Portable {
     type F = [f32; LANES];
     type U = [u32; LANES];
-    type Pairs = Single<Self>;
+    type Pairs = Absent<Self>;
     const LANES: usize = LANES;
     const TILE_ROWS: usize = 6;
     const TILE_VECTORS: usize = 1;
@@ -146,7 +146,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn prefetch(self, _: &[i32]) {}
+    fn prefetch(self, _: &[i32], _: usize) {}
 
     #[inline(always)]
     fn lookup(self, table: &Table, x: Self::U) -> Self::F {

@@ -1,0 +1,73 @@
+//! The way for pairs of bf16 terms of a set that has none: a type without values.
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+
+use half::bf16;
+
+use super::{Aligned, Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd};
+use crate::kernel::packed::STRIP_COLUMNS;
+
+/// Never made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Absent<S>(Infallible, PhantomData<S>);
+
+impl<S: Simd> Arithmetic for Absent<S> {
+    type S = S;
+    const TERMS: usize = 1;
+
+    fn simd(self) -> S {
+        match self.0 {}
+    }
+    fn vectorize(self, _: impl Job) {
+        match self.0 {}
+    }
+    fn place(self, _: S::F, _: usize, _: &mut [f32]) {
+        match self.0 {}
+    }
+    fn place_one(self, _: f32, _: usize, _: &mut f32) {
+        match self.0 {}
+    }
+    fn step(self, _: f32, _: S::F, _: S::F) -> S::F {
+        match self.0 {}
+    }
+}
+
+impl<S: Simd> PackLeft<bf16> for Absent<S> {
+    fn pack_left(self, _: &[bf16], _: &mut [f32]) {
+        match self.0 {}
+    }
+}
+
+impl<S: Simd> CodePairs for Absent<S> {
+    fn vectorize_codes(self, _: impl CodeJob) {
+        match self.0 {}
+    }
+    fn load_strip(self, _: &[i32], _: usize) -> S::U {
+        match self.0 {}
+    }
+    fn low_nibbles(self, _: S::U, _: S::U) -> S::U {
+        match self.0 {}
+    }
+    fn high_nibbles(self, _: S::U, _: S::U) -> S::U {
+        match self.0 {}
+    }
+    fn even(self, _: S::U, _: S::U) -> S::U {
+        match self.0 {}
+    }
+    fn odd(self, _: S::U, _: S::U) -> S::U {
+        match self.0 {}
+    }
+    fn lower(self, _: S::U) -> S::F {
+        match self.0 {}
+    }
+    fn upper(self, _: S::U) -> S::F {
+        match self.0 {}
+    }
+    fn no_zeros(self) -> S::U {
+        match self.0 {}
+    }
+    fn by_nibble(self, _: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
+        match self.0 {}
+    }
+}
