@@ -30,23 +30,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// An adapter as one node of autograd: `src/extension/lora.cpp`.
+/// An adapter as one node of autograd: `src/extension`.
 fn compile_extension(include: &Path, own: &Path) {
     println!("cargo::rerun-if-changed={}", own.display());
-    println!("cargo::rerun-if-changed=src/extension/lora.cpp");
+    println!("cargo::rerun-if-changed=src/extension");
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
     cc::Build::new()
         .cpp(true)
         .pic(true)
         .std("c++17")
-        .opt_level(2)
+        .opt_level(3)
         .warnings(false)
         .include(own)
         .include(include)
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
-        .file("src/extension/lora.cpp")
+        .files(["src/extension/lora.cpp", "src/extension/loops.cpp"])
         .compile("qtuner_core_extension");
 }
 

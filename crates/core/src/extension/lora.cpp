@@ -5,11 +5,14 @@
 // both directions, so that nothing but x itself (which the layers that share an input share) and x A^T is kept.
 
 #include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <qtuner/fenced.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <optional>
+
+#include "loops.h"
 
 using at::Tensor;
 using qtuner::fenced;
@@ -41,27 +44,54 @@ void in_slices(int64_t rows, int64_t width, Body body) {
   }
 }
 
+// left [m, k] right^T [k, n], where right is [n, k].
+//
+// oneDNN's product of f32 matrices is more than twice as fast as the one that libtorch's linear takes on CPUs that are not
+// Intel's, from about a million multiplications on. It is there where libtorch was built with it.
+Tensor product(const Tensor& left, const Tensor& right) {
+  using Scalars = c10::List<std::optional<at::Scalar>>;
+  using Linear = Tensor(const Tensor&, const Tensor&, const OptionalTensor&, c10::string_view, Scalars,
+      std::optional<c10::string_view>);
+  static const auto onednn = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+  const bool large = left.size(0) * left.size(1) * right.size(0) >= 1 << 20;
+  if (large && onednn.has_value() && at::globalContext().userEnabledMkldnn() && left.is_cpu() &&
+      left.scalar_type() == at::kFloat && right.scalar_type() == at::kFloat) {
+    return onednn->typed<Linear>().call(left, right, std::nullopt, "none", Scalars(), std::nullopt);
+  }
+  return at::linear(left, right);
+}
+
 // x A^T [rows, r], in the dtype of A.
 Tensor low_rank(const Tensor& x, const Tensor& a) {
+  if (qtuner::are_few_rows(x, a)) {
+    return qtuner::few_rows_low_rank(x, a);
+  }
   if (x.scalar_type() == a.scalar_type() || x.numel() <= SLICE) {
-    return at::linear(x.to(a.scalar_type()), a);
+    return product(x.to(a.scalar_type()), a);
   }
   Tensor low = at::empty({x.size(0), a.size(0)}, a.options());
   in_slices(x.size(0), x.size(1), [&](int64_t first, int64_t count) {
-    slice(low, first, count).copy_(at::linear(slice(x, first, count).to(a.scalar_type()), a));
+    slice(low, first, count).copy_(product(slice(x, first, count).to(a.scalar_type()), a));
   });
   return low;
 }
 
 // y + cast(s * (low B^T + bias)), the product rounded once to the dtype of y.
 Tensor added(const Tensor& y, const Tensor& low, const Tensor& b, const OptionalTensor& bias, double scaling) {
-  Tensor out = at::empty_like(y, at::MemoryFormat::Contiguous);
+  Tensor sum = at::empty_like(y, at::MemoryFormat::Contiguous);
   in_slices(y.size(0), 2 * y.size(1), [&](int64_t first, int64_t count) {
-    const Tensor update = at::linear(slice(low, first, count), b, bias).mul_(scaling).to(y.scalar_type());
-    Tensor rows = slice(out, first, count);
-    at::add_out(rows, slice(y, first, count), update);
+    const Tensor narrow = slice(low, first, count), base = slice(y, first, count);
+    Tensor update = qtuner::are_few_rows(narrow, b) ? qtuner::few_rows_update(narrow, b) : product(narrow, b);
+    Tensor rows = slice(sum, first, count);
+    if (qtuner::can_add_update(base, update, bias)) {
+      return qtuner::add_update(base, update, bias, scaling, rows);
+    }
+    if (bias.has_value()) {
+      update.add_(*bias);
+    }
+    at::add_out(rows, base, update.mul_(scaling).to(y.scalar_type()));
   });
-  return out;
+  return sum;
 }
 
 struct LoraNode : public Function<LoraNode> {
@@ -102,6 +132,7 @@ struct LoraNode : public Function<LoraNode> {
 
   // A slice of rows at a time, and only what is asked for.
   static variable_list in_pieces(AutogradContext* context, const Tensor& grad) {
+    at::AutoDispatchBelowADInplaceOrView guard;
     const auto saved = context->get_saved_variables();
     const Tensor &x = saved[0], &a = saved[1], &b = saved[2], &low = saved[3];
     const double scaling = context->saved_data["scaling"].toDouble();
@@ -116,7 +147,8 @@ struct LoraNode : public Function<LoraNode> {
     in_slices(x.size(0), x.size(1) + grad.size(1), [&](int64_t first, int64_t count) {
       const Tensor out = slice(grad, first, count).to(dtype);
       if (wants_b) {
-        grad_b.addmm_(out.t(), slice(low, first, count), 1, scaling);
+        // The transpose of out^T low: the wide matrix is the one that is not turned.
+        grad_b.add_(product(slice(low, first, count).t(), out.t()).t(), scaling);
       }
       if (wants_bias) {
         grad_bias.add_(out.sum(0), scaling);
@@ -124,12 +156,12 @@ struct LoraNode : public Function<LoraNode> {
       if (!wants_x && !wants_a) {
         return;
       }
-      const Tensor inner = at::mm(out, b).mul_(scaling);
+      const Tensor inner = product(out, b.t()).mul_(scaling);
       if (wants_a) {
-        grad_a.addmm_(inner.t(), slice(x, first, count).to(dtype));
+        grad_a.add_(product(inner.t(), slice(x, first, count).to(dtype).t()));
       }
       if (wants_x) {
-        slice(grad_x, first, count).copy_(at::mm(inner, a));
+        slice(grad_x, first, count).copy_(product(inner, a.t()));
       }
     });
     return {Tensor(), grad_x, grad_a, grad_b, grad_bias, Tensor()};
