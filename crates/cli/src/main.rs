@@ -4,7 +4,6 @@
 //! Exit codes: 0 for success (and for a run that Ctrl-C ended), 1 for a failure, 2 for a command line or configuration file
 //! that cannot be meant.
 
-mod allocator;
 mod args;
 mod causal;
 mod columns;
@@ -52,10 +51,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         tch::set_num_threads(i32::from(threads));
     }
     match cli.command {
-        Command::Train(args) => {
-            allocator::return_freed_memory();
-            commands::train::run(&args)
-        }
+        Command::Train(args) => commands::train::run(&args),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),

@@ -1,6 +1,6 @@
 //! What an adapter adds to its layer's time.
 
-use crate::contenders::{activations, copy, layer};
+use crate::contenders::{COUNTED, Input, activations, copy, layer};
 use crate::cycle::Cycle;
 use crate::shape::Shape;
 use crate::timing::{Contender, medians};
@@ -44,6 +44,17 @@ pub(crate) fn print(shape: Shape) -> Result<(), Box<dyn Error>> {
         println!("| {rows} | {} | {} |", cells(forward), cells(both));
     }
     println!();
+    Ok(())
+}
+
+/// [`contenders::count`](crate::contenders::count) under an adapter.
+pub(crate) fn count(shape: Shape, rows: i64, input: Input, rank: i64) -> Result<(), Box<dyn Error>> {
+    let base = layer(shape)?;
+    let tuners = Cycle::new(shape.packed_bytes(), || tuner(&base, rank))?;
+    let x = activations(rows, shape.input, input.kind());
+    for _ in 0..COUNTED {
+        drop(std::hint::black_box(forward(tuners.next(), &x)));
+    }
     Ok(())
 }
 

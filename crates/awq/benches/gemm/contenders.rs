@@ -154,12 +154,15 @@ fn int4(layer: &WqLinearGemm, shape: Shape) -> Result<Option<Int4>, Box<dyn Erro
     Cycle::new(shape.packed_bytes(), || Ok((weight.copy(), scales.copy()))).map(Some)
 }
 
+/// How often the kernel runs to be counted.
+pub(crate) const COUNTED: usize = 200;
+
 /// Nothing but the kernel, so that another program can count its instructions.
 pub(crate) fn count(shape: Shape, rows: i64, input: Input) -> Result<(), AwqError> {
     let layer = layer(shape)?;
     let layers = Cycle::new(shape.packed_bytes(), || copy(&layer))?;
     let x = activations(rows, shape.input, input.kind());
-    for _ in 0..200 {
+    for _ in 0..COUNTED {
         let y = layers.next().forward(&x).expect("the input fits");
         drop(std::hint::black_box(y));
     }

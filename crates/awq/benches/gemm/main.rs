@@ -52,6 +52,9 @@ struct Arguments {
     /// Nothing but the memory of a product of this many rows
     #[arg(long, value_name = "ROWS", hide = true)]
     memory: Option<i64>,
+    /// Under an adapter of this rank
+    #[arg(long, value_name = "R", requires = "count")]
+    rank: Option<i64>,
     /// The activations of --count
     #[arg(long, value_enum, default_value_t = Input::Bf16)]
     kind: Input,
@@ -66,7 +69,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (input, output) = arguments.shape.unwrap_or(SHAPES[0]);
     let first = Shape::new(input, output, arguments.group);
     if let Some(rows) = arguments.count {
-        return Ok(contenders::count(first, rows, arguments.kind)?);
+        return match arguments.rank {
+            None => Ok(contenders::count(first, rows, arguments.kind)?),
+            Some(rank) => adapter::count(first, rows, arguments.kind, rank),
+        };
     }
     if let Some(rows) = arguments.memory {
         return memory::print_one(first, rows, arguments.kind);

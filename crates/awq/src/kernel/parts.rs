@@ -72,6 +72,9 @@ const CHUNK: usize = 2048;
 /// The most sums of all parts: eight megabytes.
 const MOST_SUMS: usize = 16384;
 
+/// So many sums are added by the calling thread alone.
+const SOON_ADDED: usize = 128;
+
 /// Strips whose parts are added by one task.
 const ADDED: usize = 8;
 
@@ -150,6 +153,8 @@ pub(crate) fn in_parts<T: Element>(
     drop(pieces);
     let tiles = Tiles::new(y, packed.out_features(), split.rows, ADDED * STRIP_COLUMNS);
     let parts = &kept[..split.parts * of_part];
+    // A few sums are added sooner than other threads are met again.
+    let pool = if parts.len() <= SOON_ADDED { &Serial } else { pool };
     pool.run(tiles.len(), &|index| {
         let bias = bias.map(|bias| &bias[index * ADDED * STRIP_COLUMNS..]);
         let (first, y) = (index * ADDED, tiles.take(index));

@@ -23,8 +23,8 @@ namespace {
 
 constexpr int64_t FEW = 8;
 constexpr int64_t LANES = 16;
-// Numbers of a weight for which starting a second thread pays.
-constexpr int64_t GRAIN = 1 << 16;
+// Numbers of a weight for which another thread pays.
+constexpr int64_t GRAIN = 1 << 14;
 
 // The sixteen partial sums of w [width] times x [width].
 inline void lanes_of(const float* w, const float* x, int64_t width, float* lanes) {
