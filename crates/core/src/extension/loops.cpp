@@ -146,18 +146,6 @@ bool is_plain_f32(const Tensor& tensor) {
   return is_plain(tensor) && tensor.scalar_type() == at::kFloat;
 }
 
-// left [rows, k] right^T, for right [n, k].
-Tensor few_rows_product(const Tensor& left, const Tensor& right) {
-  TORCH_CHECK(left.size(1) == right.size(1), "an adapter's weight is ", right.sizes(), " beside ", left.sizes());
-  const int64_t depth = right.size(1), count = right.size(0);
-  Tensor product = at::empty({left.size(0), count}, right.options());
-  for (int64_t row = 0; row < left.size(0); ++row) {
-    spread_products(right.const_data_ptr<float>(), left.const_data_ptr<float>() + row * depth, count, depth,
-        product.mutable_data_ptr<float>() + row * count);
-  }
-  return product;
-}
-
 }  // namespace
 
 namespace qtuner {
@@ -168,12 +156,16 @@ bool are_few_rows(const Tensor& rows, const Tensor& weight) {
       (dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf);
 }
 
-Tensor few_rows_low_rank(const Tensor& x, const Tensor& a) {
-  return few_rows_product(to_float(x), a);
-}
-
-Tensor few_rows_update(const Tensor& low, const Tensor& b) {
-  return few_rows_product(low, b);
+Tensor few_rows_product(const Tensor& left, const Tensor& right) {
+  TORCH_CHECK(left.size(1) == right.size(1), "an adapter's weight is ", right.sizes(), " beside ", left.sizes());
+  const int64_t depth = right.size(1), count = right.size(0);
+  const Tensor wide = to_float(left);
+  Tensor product = at::empty({left.size(0), count}, right.options());
+  for (int64_t row = 0; row < left.size(0); ++row) {
+    spread_products(right.const_data_ptr<float>(), wide.const_data_ptr<float>() + row * depth, count, depth,
+        product.mutable_data_ptr<float>() + row * count);
+  }
+  return product;
 }
 
 bool can_add_update(const Tensor& y, const Tensor& update, const OptionalTensor& bias) {

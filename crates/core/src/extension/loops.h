@@ -12,11 +12,8 @@ namespace qtuner {
 // Whether these are few rows [rows, width] beside an f32 weight, all in memory as the loops want them.
 bool are_few_rows(const at::Tensor& rows, const at::Tensor& weight);
 
-// x [rows, in] A^T -> f32 [rows, r].
-at::Tensor few_rows_low_rank(const at::Tensor& x, const at::Tensor& a);
-
-// low [rows, r] B^T -> f32 [rows, out].
-at::Tensor few_rows_update(const at::Tensor& low, const at::Tensor& b);
+// left [rows, k] right^T -> f32 [rows, n], for right [n, k].
+at::Tensor few_rows_product(const at::Tensor& left, const at::Tensor& right);
 
 // Whether `add_update` takes these.
 bool can_add_update(const at::Tensor& y, const at::Tensor& update, const std::optional<at::Tensor>& bias);

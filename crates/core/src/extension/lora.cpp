@@ -44,18 +44,22 @@ void in_slices(int64_t rows, int64_t width, Body body) {
   }
 }
 
-// left [m, k] right^T [k, n], where right is [n, k].
+// left [m, k] right^T [k, n] in the dtype of right, which is [n, k].
 //
 // oneDNN's product of f32 matrices is more than twice as fast as the one that libtorch's linear takes on CPUs that are not
 // Intel's, from about a million multiplications on. It is there where libtorch was built with it.
-Tensor product(const Tensor& left, const Tensor& right) {
+Tensor product(const Tensor& x, const Tensor& right) {
+  if (qtuner::are_few_rows(x, right)) {
+    return qtuner::few_rows_product(x, right);
+  }
   using Scalars = c10::List<std::optional<at::Scalar>>;
   using Linear = Tensor(const Tensor&, const Tensor&, const OptionalTensor&, c10::string_view, Scalars,
       std::optional<c10::string_view>);
   static const auto onednn = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+  const Tensor left = x.to(right.scalar_type());
   const bool large = left.size(0) * left.size(1) * right.size(0) >= 1 << 20;
   if (large && onednn.has_value() && at::globalContext().userEnabledMkldnn() && left.is_cpu() &&
-      left.scalar_type() == at::kFloat && right.scalar_type() == at::kFloat) {
+      right.scalar_type() == at::kFloat) {
     return onednn->typed<Linear>().call(left, right, std::nullopt, "none", Scalars(), std::nullopt);
   }
   return at::linear(left, right);
@@ -63,15 +67,12 @@ Tensor product(const Tensor& left, const Tensor& right) {
 
 // x A^T [rows, r], in the dtype of A.
 Tensor low_rank(const Tensor& x, const Tensor& a) {
-  if (qtuner::are_few_rows(x, a)) {
-    return qtuner::few_rows_low_rank(x, a);
-  }
   if (x.scalar_type() == a.scalar_type() || x.numel() <= SLICE) {
-    return product(x.to(a.scalar_type()), a);
+    return product(x, a);
   }
   Tensor low = at::empty({x.size(0), a.size(0)}, a.options());
   in_slices(x.size(0), x.size(1), [&](int64_t first, int64_t count) {
-    slice(low, first, count).copy_(product(slice(x, first, count).to(a.scalar_type()), a));
+    slice(low, first, count).copy_(product(slice(x, first, count), a));
   });
   return low;
 }
@@ -80,8 +81,8 @@ Tensor low_rank(const Tensor& x, const Tensor& a) {
 Tensor added(const Tensor& y, const Tensor& low, const Tensor& b, const OptionalTensor& bias, double scaling) {
   Tensor sum = at::empty_like(y, at::MemoryFormat::Contiguous);
   in_slices(y.size(0), 2 * y.size(1), [&](int64_t first, int64_t count) {
-    const Tensor narrow = slice(low, first, count), base = slice(y, first, count);
-    Tensor update = qtuner::are_few_rows(narrow, b) ? qtuner::few_rows_update(narrow, b) : product(narrow, b);
+    const Tensor base = slice(y, first, count);
+    Tensor update = product(slice(low, first, count), b);
     Tensor rows = slice(sum, first, count);
     if (qtuner::can_add_update(base, update, bias)) {
       return qtuner::add_update(base, update, bias, scaling, rows);
