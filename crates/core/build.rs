@@ -46,7 +46,7 @@ fn compile_extension(include: &Path, own: &Path) {
         .include(include)
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
-        .files(["src/extension/lora.cpp", "src/extension/loops.cpp"])
+        .files(["src/extension/lora.cpp", "src/extension/products.cpp"])
         .compile("qtuner_core_extension");
 }
 

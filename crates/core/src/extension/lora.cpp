@@ -1,8 +1,9 @@
 // y + s * B(A(x)) as one node of autograd, which keeps x in its own dtype.
 //
 // Written with libtorch's operators one by one, autograd would keep a copy of x in the adapter's dtype, f32, for the
-// gradient of A: twice the memory of the bf16 activations that it copies. Here x is cast a slice of rows at a time, in
-// both directions, so that nothing but x itself (which the layers that share an input share) and x A^T is kept.
+// gradient of A: twice the memory of the bf16 activations that it copies. Here nothing but x itself (which the layers
+// that share an input share) and x A^T is kept. Where the products are not those of products.h, x is cast a slice of rows
+// at a time, in both directions.
 
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -11,8 +12,9 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
-#include "loops.h"
+#include "products.h"
 
 using at::Tensor;
 using qtuner::fenced;
@@ -45,24 +47,8 @@ void in_slices(int64_t rows, int64_t width, Body body) {
 }
 
 // left [m, k] right^T [k, n] in the dtype of right, which is [n, k].
-//
-// oneDNN's product of f32 matrices is more than twice as fast as the one that libtorch's linear takes on CPUs that are not
-// Intel's, from about a million multiplications on. It is there where libtorch was built with it.
-Tensor product(const Tensor& x, const Tensor& right) {
-  if (qtuner::are_few_rows(x, right)) {
-    return qtuner::few_rows_product(x, right);
-  }
-  using Scalars = c10::List<std::optional<at::Scalar>>;
-  using Linear = Tensor(const Tensor&, const Tensor&, const OptionalTensor&, c10::string_view, Scalars,
-      std::optional<c10::string_view>);
-  static const auto onednn = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
-  const Tensor left = x.to(right.scalar_type());
-  const bool large = left.size(0) * left.size(1) * right.size(0) >= 1 << 20;
-  if (large && onednn.has_value() && at::globalContext().userEnabledMkldnn() && left.is_cpu() &&
-      right.scalar_type() == at::kFloat) {
-    return onednn->typed<Linear>().call(left, right, std::nullopt, "none", Scalars(), std::nullopt);
-  }
-  return at::linear(left, right);
+Tensor product(const Tensor& left, const Tensor& right) {
+  return at::linear(left.to(right.scalar_type()), right);
 }
 
 // x A^T [rows, r], in the dtype of A.
@@ -84,9 +70,6 @@ Tensor added(const Tensor& y, const Tensor& low, const Tensor& b, const Optional
     const Tensor base = slice(y, first, count);
     Tensor update = product(slice(low, first, count), b);
     Tensor rows = slice(sum, first, count);
-    if (qtuner::can_add_update(base, update, bias)) {
-      return qtuner::add_update(base, update, bias, scaling, rows);
-    }
     if (bias.has_value()) {
       update.add_(*bias);
     }
@@ -95,17 +78,28 @@ Tensor added(const Tensor& y, const Tensor& low, const Tensor& b, const Optional
   return sum;
 }
 
+// The sum, and x A^T.
+std::pair<Tensor, Tensor> forward_without_graph(const Tensor& y, const Tensor& x, const Tensor& a, const Tensor& b,
+    const OptionalTensor& bias, double scaling) {
+  at::AutoDispatchBelowADInplaceOrView guard;
+  if (qtuner::are_plain(x, y, a, b, bias)) {
+    const Tensor low = qtuner::dots(x, a);
+    return {qtuner::sums(low, b.t(), scaling, y.scalar_type(), bias, y), low};
+  }
+  const Tensor low = low_rank(x, a);
+  return {added(y, low, b, bias, scaling), low};
+}
+
 struct LoraNode : public Function<LoraNode> {
   // y [rows, out], x [rows, in], a [r, in], b [out, r], bias [out].
   static Tensor forward(AutogradContext* context, const Tensor& y, const Tensor& x, const Tensor& a, const Tensor& b,
       const OptionalTensor& bias, double scaling) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    const Tensor low = low_rank(x, a);
+    const auto [sum, low] = forward_without_graph(y, x, a, b, bias, scaling);
     context->set_materialize_grads(false);
     context->saved_data["scaling"] = scaling;
     context->saved_data["biased"] = bias.has_value();
     context->save_for_backward({x, a, b, low});
-    return added(y, low, b, bias, scaling);
+    return sum;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
@@ -131,7 +125,7 @@ struct LoraNode : public Function<LoraNode> {
         at::mm(out.t(), at::linear(wide, a)), out.sum(0), Tensor()};
   }
 
-  // A slice of rows at a time, and only what is asked for.
+  // Only what is asked for, and a slice of rows at a time but for plain products.
   static variable_list in_pieces(AutogradContext* context, const Tensor& grad) {
     at::AutoDispatchBelowADInplaceOrView guard;
     const auto saved = context->get_saved_variables();
@@ -142,6 +136,14 @@ struct LoraNode : public Function<LoraNode> {
     const bool wants_b = context->needs_input_grad(3);
     // An absent bias is no input at all.
     const bool wants_bias = context->saved_data["biased"].toBool() && context->needs_input_grad(4);
+    if (qtuner::are_plain(x, grad, a, b, std::nullopt)) {
+      const Tensor dense = grad.contiguous();
+      const Tensor inner = wants_x || wants_a ? qtuner::dots(dense, b.t()) : Tensor();
+      return {Tensor(), wants_x ? qtuner::sums(inner, a, scaling, x.scalar_type()) : Tensor(),
+          wants_a ? qtuner::sums(inner.t(), x, scaling, dtype) : Tensor(),
+          wants_b ? qtuner::sums(low.t(), dense, scaling, dtype).t().contiguous() : Tensor(),
+          wants_bias ? dense.sum(0, false, dtype).mul_(scaling) : Tensor(), Tensor()};
+    }
     const auto zeros = [](bool wanted, const Tensor& like) { return wanted ? at::zeros_like(like) : Tensor(); };
     const Tensor grad_x = wants_x ? at::empty(x.sizes(), x.options()) : Tensor();
     const Tensor grad_a = zeros(wants_a, a), grad_b = zeros(wants_b, b), grad_bias = zeros(wants_bias, b.select(1, 0));
@@ -182,13 +184,10 @@ int qtuner_core_add_lora(const Tensor* y, const Tensor* x, const Tensor* a, cons
     double scaling, Tensor** result) {
   return fenced([&] {
     const OptionalTensor offset = bias == nullptr ? OptionalTensor() : OptionalTensor(*bias);
-    Tensor sum;
-    if (at::GradMode::is_enabled()) {
-      sum = LoraNode::apply(rows_of(*y), rows_of(*x), *a, *b, offset, scaling);
-    } else {
-      at::AutoDispatchBelowADInplaceOrView guard;
-      sum = added(rows_of(*y), low_rank(rows_of(*x), *a), *b, offset, scaling);
-    }
+    const Tensor base = rows_of(*y), rows = rows_of(*x);
+    const Tensor sum = at::GradMode::is_enabled()
+        ? LoraNode::apply(base, rows, *a, *b, offset, scaling)
+        : forward_without_graph(base, rows, *a, *b, offset, scaling).first;
     *result = new Tensor(sum.view(y->sizes()));
   });
 }

@@ -1,7 +1,9 @@
-//! What `tch` cannot say: an adapter as one node of autograd (`lora.cpp`), and one flag of libtorch.
+//! What `tch` cannot say: an adapter as one node of autograd (`lora.cpp`, with the numbers in `product`), and one
+//! flag of libtorch.
 #![allow(unsafe_code, reason = "this is the crate's one room for foreign calls")]
 
 mod ffi;
+mod product;
 #[cfg(test)]
 mod tests;
 

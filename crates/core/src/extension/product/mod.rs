@@ -1,0 +1,183 @@
+//! The numbers of an adapter on a CPU, for factors in f32 and activations in f32 or bf16: two forms of product, which
+//! `products.cpp` cuts into tasks and spreads over libtorch's threads.
+//!
+//! | module | product |
+//! |---|---|
+//! | `dots` | `low = x a^T`: rows against rows, with sums of thousands of terms |
+//! | `sums`, `few` | `y = base + round(scale * (left right + bias))`, with few terms; the rounding is to the dtype of `y` |
+//!
+//! Both sum in f32 and read activations in their own dtype. A result depends on shapes and the instruction set alone, not
+//! on threads.
+#![allow(
+    clippy::inline_always,
+    reason = "code must be inlined into the function that enables its instructions"
+)]
+#![allow(clippy::many_single_char_names, reason = "the letters of the formulas")]
+
+mod dots;
+mod element;
+mod few;
+mod simd;
+mod sums;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use self::dots::Dots;
+use self::element::Element;
+use self::simd::dispatch;
+use self::sums::{COLUMNS, ROWS, Sums, Workspace};
+use self::view::{Matrix, View};
+use half::bf16;
+use std::ffi::{c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
+
+/// `c10::ScalarType::BFloat16`; any other dtype is f32 here.
+const BFLOAT16: i32 = 15;
+
+/// A matrix on the C++ side, which owns it until the call returns; mirrored in `products.cpp`.
+#[repr(C)]
+struct MatrixCall {
+    data: *const c_void,
+    dtype: i32,
+    strides: [i64; 2],
+}
+
+/// `low [.., m, r] = x [m, n] a [r, n]^T`, both of contiguous rows; mirrored in `products.cpp`.
+///
+/// A task has `rows` rows and `columns` columns at most, and writes its rows of `low [tasks across, m, r]`.
+#[repr(C)]
+struct DotsCall {
+    x: *const c_void,
+    x_dtype: i32,
+    a: *const f32,
+    low: *mut f32,
+    m: i64,
+    n: i64,
+    r: i64,
+    rows: i64,
+    columns: i64,
+}
+
+/// `y [m, n] = base + round(scale * (left [m, k] right [k, n] + bias [n]))`; mirrored in `products.cpp`.
+///
+/// `left`, and any `bias`, are of f32; `y` and any `base` are contiguous, of one dtype, and not the same memory.
+#[repr(C)]
+struct SumsCall {
+    left: MatrixCall,
+    right: MatrixCall,
+    bias: *const f32,
+    base: *const c_void,
+    y: *mut c_void,
+    dtype: i32,
+    scale: f32,
+    m: i64,
+    k: i64,
+    n: i64,
+}
+
+/// Tasks `begin..end` of a call; 0, or 1 after a panic.
+#[unsafe(no_mangle)]
+extern "C" fn qtuner_core_dots(call: *const DotsCall, begin: i64, end: i64) -> c_int {
+    // SAFETY: C++ passes a pointer to a call on its stack.
+    let call = unsafe { &*call };
+    fenced(begin, end, |task| match call.x_dtype {
+        BFLOAT16 => dots::<bf16>(call, task),
+        _ => dots::<f32>(call, task),
+    })
+}
+
+/// How many tasks a call is.
+#[unsafe(no_mangle)]
+extern "C" fn qtuner_core_sums_tasks(m: i64, n: i64) -> i64 {
+    i64::try_from(size(m).div_ceil(ROWS) * size(n).div_ceil(COLUMNS)).unwrap_or(0)
+}
+
+/// Tasks `begin..end` of a call; 0, or 1 after a panic.
+#[unsafe(no_mangle)]
+extern "C" fn qtuner_core_sums(call: *const SumsCall, begin: i64, end: i64) -> c_int {
+    // SAFETY: C++ passes a pointer to a call on its stack.
+    let call = unsafe { &*call };
+    fenced(begin, end, |task| match call.dtype {
+        BFLOAT16 => sums::<bf16>(call, task),
+        _ => sums::<f32>(call, task),
+    })
+}
+
+/// No panic crosses into C++.
+fn fenced(begin: i64, end: i64, task: impl Fn(usize)) -> c_int {
+    c_int::from(catch_unwind(AssertUnwindSafe(|| (size(begin)..size(end)).for_each(task))).is_err())
+}
+
+/// Sizes are never negative.
+fn size(size: i64) -> usize {
+    usize::try_from(size).unwrap_or(0)
+}
+
+fn dots<T: Element>(call: &DotsCall, task: usize) {
+    let [m, n, r, rows, columns] = [call.m, call.n, call.r, call.rows, call.columns].map(size);
+    let down = m.div_ceil(rows);
+    let (row, column) = (task % down * rows, task / down * columns);
+    let count = rows.min(m - row);
+    // SAFETY: as the call says, C++ holds `x` and `a`, which nothing changes meanwhile, and these rows of `low`, which no other
+    // task touches.
+    let (x, a, low) = unsafe {
+        let low = call.low.add((task / down * m + row) * r);
+        let x = slice::from_raw_parts(call.x.cast::<T>().add(row * n), count * n);
+        (x, slice::from_raw_parts(call.a, r * n), slice::from_raw_parts_mut(low, count * r))
+    };
+    dispatch(Dots { x, a, n, r, columns: column..n.min(column + columns), low });
+}
+
+fn sums<T: Element>(call: &SumsCall, task: usize) {
+    let [m, k, n] = [call.m, call.k, call.n].map(size);
+    let across = n.div_ceil(COLUMNS);
+    let place = [task / across * ROWS, task % across * COLUMNS];
+    let rows = place[0]..m.min(place[0] + ROWS);
+    let columns = COLUMNS.min(n - place[1]);
+    // SAFETY: as the call says, C++ holds every operand, which nothing changes meanwhile, and this tile of `y`, which no other
+    // task touches and no operand overlaps.
+    let (left, right, bias, base, mut y) = unsafe {
+        let right = match call.right.dtype {
+            BFLOAT16 => Matrix::Bf16(view(&call.right, [k, n])),
+            _ => Matrix::F32(view(&call.right, [k, n])),
+        };
+        let bias = (!call.bias.is_null()).then(|| slice::from_raw_parts(call.bias.add(place[1]), columns));
+        let at = |row: usize| row * n + place[1];
+        let has_base = !call.base.is_null();
+        let base = rows.clone().filter(|_| has_base);
+        let base: Vec<&[T]> =
+            base.map(|row| slice::from_raw_parts(call.base.cast::<T>().add(at(row)), columns)).collect();
+        let y: Vec<&mut [T]> =
+            rows.map(|row| slice::from_raw_parts_mut(call.y.cast::<T>().add(at(row)), columns)).collect();
+        (view(&call.left, [m, k]), right, bias, base, y)
+    };
+    let mut workspace = Workspace::take();
+    dispatch(Sums {
+        left,
+        right,
+        depth: k,
+        place,
+        columns,
+        scale: call.scale,
+        bias,
+        y: &mut y,
+        base: &base,
+        workspace: &mut workspace,
+    });
+    workspace.put_back();
+}
+
+/// # Safety
+/// The matrix is of this dtype and these sizes, and lives, unchanged, as long as the view.
+unsafe fn view<'a, T>(matrix: &MatrixCall, sizes: [usize; 2]) -> View<'a, T> {
+    let strides = matrix.strides.map(size);
+    let len =
+        if sizes.contains(&0) { 0 } else { (sizes[0] - 1) * strides[0] + (sizes[1] - 1) * strides[1] + 1 };
+    if len == 0 || matrix.data.is_null() {
+        return View { elements: &[], strides };
+    }
+    // SAFETY: as promised by the caller.
+    View { elements: unsafe { slice::from_raw_parts(matrix.data.cast(), len) }, strides }
+}

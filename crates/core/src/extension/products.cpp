@@ -1,0 +1,138 @@
+// Shapes, memory and threads of an adapter's products; their numbers are in Rust (product), called with plain pointers.
+
+#include "products.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/stable/c/shim.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
+
+extern "C" {
+// Mirrored in product/mod.rs, which says what they mean.
+struct QtunerCoreMatrix {
+  const void* data;
+  int32_t dtype;
+  int64_t strides[2];
+};
+struct QtunerCoreDots {
+  const void* x;
+  int32_t x_dtype;
+  const float* a;
+  float* low;
+  int64_t m, n, r, rows, columns;
+};
+struct QtunerCoreSums {
+  QtunerCoreMatrix left, right;
+  const float* bias;
+  const void* base;
+  void* y;
+  int32_t dtype;
+  float scale;
+  int64_t m, k, n;
+};
+// Written in Rust. They return 0, or 1 after a panic.
+int qtuner_core_dots(const QtunerCoreDots* call, int64_t begin, int64_t end);
+int qtuner_core_sums(const QtunerCoreSums* call, int64_t begin, int64_t end);
+int64_t qtuner_core_sums_tasks(int64_t m, int64_t n);
+}
+
+namespace {
+
+// Multiplications for which another thread pays.
+constexpr int64_t GRAIN = 1 << 14;
+// Up to so many rows, tasks are columns of x rather than rows.
+constexpr int64_t FEW = 8;
+constexpr int64_t COLUMNS = 1024;
+constexpr int64_t ROWS = 24;
+
+// A call's tasks on libtorch's threads, by its function in the library: at::parallel_for is a header, which has one thread
+// wherever it is compiled without OpenMP.
+template <typename Call>
+struct Tasks {
+  const Call& call;
+  int (*run)(const Call*, int64_t, int64_t);
+  std::atomic<int> failures{0};
+
+  // Of so many multiplications each.
+  void spread(int64_t tasks, int64_t work) {
+    const int64_t grain = std::max<int64_t>(1, GRAIN / std::max<int64_t>(1, work));
+    int code = 0;
+    if (tasks <= grain) {
+      failures += run(&call, 0, tasks);
+    } else {
+      code = torch_parallel_for(0, tasks, grain, part, this);
+    }
+    TORCH_CHECK(code == 0 && failures == 0, "an adapter's product panicked");
+  }
+
+  static void part(int64_t begin, int64_t end, void* tasks) {
+    auto* self = static_cast<Tasks*>(tasks);
+    self->failures += self->run(&self->call, begin, end);
+  }
+};
+
+QtunerCoreMatrix matrix(const Tensor& tensor) {
+  return {tensor.const_data_ptr(), static_cast<int32_t>(tensor.scalar_type()), {tensor.stride(0), tensor.stride(1)}};
+}
+
+bool is_plain(const Tensor& tensor, at::ScalarType dtype) {
+  return tensor.is_cpu() && tensor.layout() == at::kStrided && tensor.scalar_type() == dtype && !tensor.is_conj() &&
+      !tensor.is_neg();
+}
+
+bool is_activation(const Tensor& tensor) {
+  return is_plain(tensor, tensor.scalar_type() == at::kBFloat16 ? at::kBFloat16 : at::kFloat);
+}
+
+}  // namespace
+
+namespace qtuner {
+
+bool are_plain(const Tensor& x, const Tensor& y, const Tensor& a, const Tensor& b, const OptionalTensor& bias) {
+  return is_activation(x) && is_activation(y) && is_plain(a, at::kFloat) && is_plain(b, at::kFloat) && a.dim() == 2 &&
+      b.dim() == 2 && x.size(0) == y.size(0) && x.size(1) == a.size(1) && y.size(1) == b.size(0) &&
+      a.size(0) == b.size(1) && x.numel() > 0 && y.numel() > 0 && a.size(0) > 0 &&
+      (!bias.has_value() || (is_plain(*bias, at::kFloat) && bias->dim() == 1 && bias->size(0) == b.size(0)));
+}
+
+Tensor dots(const Tensor& x, const Tensor& a) {
+  const Tensor left = x.contiguous(), right = a.contiguous();
+  const int64_t m = left.size(0), n = left.size(1), r = right.size(0);
+  const bool few = m <= FEW;
+  const int64_t rows = few ? m : ROWS, columns = few ? COLUMNS : n;
+  const int64_t down = (m + rows - 1) / rows, across = (n + columns - 1) / columns;
+  Tensor low = at::empty({across * m, r}, right.options());
+  const QtunerCoreDots call{left.const_data_ptr(), static_cast<int32_t>(left.scalar_type()),
+      right.const_data_ptr<float>(), low.mutable_data_ptr<float>(), m, n, r, rows, columns};
+  Tasks<QtunerCoreDots>{call, qtuner_core_dots}.spread(down * across, rows * std::min(columns, n) * r);
+  if (across == 1) {
+    return low;
+  }
+  // The sums of columns, in their order.
+  float* sum = low.mutable_data_ptr<float>();
+  for (int64_t at = m * r; at < low.numel(); ++at) {
+    sum[at % (m * r)] += sum[at];
+  }
+  return low.narrow(0, 0, m);
+}
+
+Tensor sums(const Tensor& left, const Tensor& right, double scale, at::ScalarType dtype, const OptionalTensor& bias,
+    const OptionalTensor& base) {
+  const int64_t m = left.size(0), k = left.size(1), n = right.size(1);
+  const OptionalTensor offset = bias.has_value() ? OptionalTensor(bias->contiguous()) : bias;
+  const OptionalTensor before = base.has_value() ? OptionalTensor(base->contiguous()) : base;
+  Tensor y = at::empty({m, n}, left.options().dtype(dtype));
+  const QtunerCoreSums call{matrix(left), matrix(right), offset ? offset->const_data_ptr<float>() : nullptr,
+      before ? before->const_data_ptr() : nullptr, y.mutable_data_ptr(), static_cast<int32_t>(dtype),
+      static_cast<float>(scale), m, k, n};
+  const int64_t tasks = qtuner_core_sums_tasks(m, n);
+  Tasks<QtunerCoreSums>{call, qtuner_core_sums}.spread(tasks, m * k * n / std::max<int64_t>(1, tasks));
+  return y;
+}
+
+}  // namespace qtuner

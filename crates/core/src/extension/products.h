@@ -1,0 +1,22 @@
+// The products of an adapter whose numbers are in Rust (product): f32 factors, activations in f32 or bf16, on a CPU.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+
+namespace qtuner {
+
+// Whether the factors and these activations are such. Empty ones are not.
+bool are_plain(const at::Tensor& x, const at::Tensor& y, const at::Tensor& a, const at::Tensor& b,
+    const std::optional<at::Tensor>& bias);
+
+// x [m, n] a^T [n, r], in f32.
+at::Tensor dots(const at::Tensor& x, const at::Tensor& a);
+
+// scale * (left [m, k] right [k, n] + bias), rounded to the dtype, and added to a base of that dtype.
+at::Tensor sums(const at::Tensor& left, const at::Tensor& right, double scale, at::ScalarType dtype,
+    const std::optional<at::Tensor>& bias = std::nullopt, const std::optional<at::Tensor>& base = std::nullopt);
+
+}  // namespace qtuner
