@@ -8,7 +8,11 @@ use crate::{Error, compiler, libtorch, test, tidy};
 type Step = fn(&Workspace) -> Result<(), Error>;
 
 const STEPS: [(&str, Step); 7] = [
-    ("format", |workspace| cargo(&mut workspace.cargo(&["fmt", "--all", "--check"]))),
+    ("format", |workspace| {
+        cargo(&mut workspace.cargo(&["fmt", "--all", "--check"]))?;
+        // A workspace of its own.
+        cargo(&mut workspace.cargo(&["fmt", "--manifest-path", "tests/emulated/Cargo.toml", "--check"]))
+    }),
     ("tidy", |workspace| Ok(tidy::run(workspace)?)),
     ("compiler", |_| Ok(compiler::check()?)),
     ("libtorch", |workspace| Ok(libtorch::ensure(workspace)?)),

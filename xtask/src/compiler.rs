@@ -37,8 +37,10 @@ fn choose(chosen: Option<&str>, runs: impl Fn(&str) -> bool) -> Result<(), Error
     }
 }
 
+/// Whether a compiler, or any program that knows `--version`, is there.
+///
 /// CXX may hold a wrapper and flags (`ccache g++`), so it is split at spaces as the build does.
-fn runs(command: &str) -> bool {
+pub(crate) fn runs(command: &str) -> bool {
     let mut words = command.split_whitespace();
     words.next().is_some_and(|program| {
         let mut command = Command::new(program);

@@ -7,6 +7,7 @@ mod checkpoint;
 mod ci;
 mod compiler;
 mod demo;
+mod emulate;
 mod libtorch;
 mod test;
 mod tidy;
@@ -25,6 +26,7 @@ usage: cargo xtask <command>
   demo              libtorch, then a real fine-tuning: Shakespeare for a small AWQ model, about two minutes on 2 cores
   make-checkpoint --shape NAME FOLDER
                     an AWQ checkpoint of random weights in a known model's shape, to measure on
+  emulate           the kernels' tests for 64-bit Arm, emulated by qemu: about two minutes on 2 cores
   tidy              the house rules that compilers do not check
   ci                the gate: format, tidy, libtorch, clippy, docs, test
 
@@ -44,6 +46,8 @@ enum Error {
     Tidy(#[from] tidy::Error),
     #[error(transparent)]
     Checkpoint(#[from] checkpoint::Error),
+    #[error(transparent)]
+    Emulate(#[from] emulate::Error),
     #[error("cannot remove {}: {source}", .path.display())]
     Clear { path: std::path::PathBuf, source: std::io::Error },
     #[error("the gate stopped at `{step}`: {source}")]
@@ -85,6 +89,7 @@ fn run(arguments: &[String]) -> Result<(), Error> {
         "tidy" => Ok(tidy::run(&workspace)?),
         "ci" => ci::run(&workspace),
         "demo" => demo::run(&workspace),
+        "emulate" => Ok(emulate::run(&workspace)?),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

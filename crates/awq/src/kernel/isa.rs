@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use super::simd;
 
-/// The environment variable that overrides detection: `portable`, `avx2` or `avx512`.
+/// The environment variable that overrides detection: `portable`, `avx2`, `avx512` or `neon`.
 pub(crate) const ISA_VARIABLE: &str = "QTUNER_ISA";
 
 /// A set of instructions that the kernels are written for.
@@ -18,6 +18,8 @@ pub(crate) enum Isa {
     Avx2,
     /// AVX-512 F, BW, VL and DQ.
     Avx512,
+    /// NEON, what every 64-bit Arm CPU has.
+    Neon,
 }
 
 /// Why an instruction set cannot be used.
@@ -33,7 +35,10 @@ impl fmt::Display for IsaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(name) => {
-                write!(f, "{ISA_VARIABLE}={name:?} is none of portable, avx2 and avx512; correct or unset it")
+                write!(
+                    f,
+                    "{ISA_VARIABLE}={name:?} is none of portable, avx2, avx512 and neon; correct or unset it"
+                )
             }
             Self::Unavailable(isa) => {
                 write!(f, "{ISA_VARIABLE}={isa}: this CPU has not got it, only ")?;
@@ -54,6 +59,7 @@ impl fmt::Display for Isa {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Neon => "neon",
         })
     }
 }
@@ -66,6 +72,7 @@ impl FromStr for Isa {
             "portable" => Ok(Self::Portable),
             "avx2" => Ok(Self::Avx2),
             "avx512" => Ok(Self::Avx512),
+            "neon" => Ok(Self::Neon),
             _ => Err(IsaError::Unknown(name.to_owned())),
         }
     }
@@ -74,7 +81,7 @@ impl FromStr for Isa {
 impl Isa {
     /// Every set the CPU has, the plainest first.
     pub(crate) fn available() -> Vec<Self> {
-        let all = [Self::Portable, Self::Avx2, Self::Avx512];
+        let all = [Self::Portable, Self::Avx2, Self::Avx512, Self::Neon];
         all.into_iter().filter(|isa| simd::supported(*isa)).collect()
     }
 
@@ -121,13 +128,13 @@ mod tests {
     fn an_unknown_name_is_an_error_that_lists_the_names() {
         let error = IsaError::Unknown("sse9".to_owned());
         assert_eq!(Isa::choose("sse9"), Err(error.clone()));
-        assert!(error.to_string().contains("portable, avx2 and avx512"));
+        assert!(error.to_string().contains("portable, avx2, avx512 and neon"));
     }
 
     #[test]
     fn a_set_the_cpu_lacks_is_an_error_that_lists_the_rest() {
         assert!(IsaError::Unavailable(Isa::Avx512).to_string().contains("only portable"));
-        for isa in [Isa::Avx2, Isa::Avx512] {
+        for isa in [Isa::Avx2, Isa::Avx512, Isa::Neon] {
             if !Isa::available().contains(&isa) {
                 assert_eq!(Isa::choose(&isa.to_string()), Err(IsaError::Unavailable(isa)));
             }

@@ -22,6 +22,10 @@
     clippy::inline_always,
     reason = "code must be inlined into the function that enables its instructions"
 )]
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "no pairs of bf16, and no products of codes")
+)]
 
 mod ahead;
 mod codes;

@@ -138,6 +138,8 @@ impl<const VECTORS: usize> Turned<VECTORS> {
         strip: Strip,
         at: usize,
     ) -> usize {
+        // Whoever sets `VECTORS` counts on it, and on all rows being turned.
+        const { assert!(S::LANES >= 8, "a vector has eight rows at least") };
         let count = (segment.count / S::LANES).min(VECTORS - at);
         let mut words = [simd.zero_words(); STRIP_WORDS];
         for vector in 0..count {

@@ -15,6 +15,8 @@ mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
 mod avx512_codes;
 mod codes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use half::{bf16, f16};
@@ -61,7 +63,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type U: Copy;
     /// How pairs of bf16 terms are multiplied, where they can be.
     type Pairs: CodePairs<S = Self> + PackLeft<bf16>;
-    /// Elements of a vector; divides 16.
+    /// Elements of a vector: 8 or 16.
     const LANES: usize;
     /// The most rows of a register tile.
     const TILE_ROWS: usize;
@@ -136,26 +138,99 @@ pub(crate) fn supported(isa: Isa) -> bool {
         Isa::Avx512 => avx512::Avx512::detect().is_some(),
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Avx2 | Isa::Avx512 => false,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => neon::Neon::detect().is_some(),
+        #[cfg(not(target_arch = "aarch64"))]
+        Isa::Neon => false,
     }
 }
 
 /// Runs `operation` with the set, or with plain Rust where the CPU lacks it.
 pub(crate) fn dispatch<O: Operation>(isa: Isa, operation: O) -> O::Output {
-    #[cfg(target_arch = "x86_64")]
     match isa {
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => {
             if let Some(simd) = avx2::Avx2::detect() {
                 return simd.vectorize(operation);
             }
         }
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => {
             if let Some(simd) = avx512::Avx512::detect() {
                 return simd.vectorize(operation);
             }
         }
-        Isa::Portable => {}
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => {
+            if let Some(simd) = neon::Neon::detect() {
+                return simd.vectorize(operation);
+            }
+        }
+        _ => {}
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = isa;
     Portable.vectorize(operation)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernel::rounding::{round_bf16, round_f16};
+
+    /// Sixteen numbers rounded in each way: to f16, to bf16, written as f16, and these read again.
+    struct Roundings([f32; 16]);
+
+    impl Operation for Roundings {
+        type Output = ([f32; 16], [f32; 16], [f16; 16], [f32; 16]);
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> Self::Output {
+            let mut out = ([0.0; 16], [0.0; 16], [f16::ZERO; 16], [0.0; 16]);
+            for at in (0..16).step_by(S::LANES) {
+                let x = simd.load(&self.0[at..]);
+                simd.store(simd.round(x, Rounding::F16), &mut out.0[at..]);
+                simd.store(simd.round(x, Rounding::Bf16), &mut out.1[at..]);
+                simd.store_f16(x, &mut out.2[at..]);
+                simd.store(simd.load_f16(&out.2[at..]), &mut out.3[at..]);
+            }
+            out
+        }
+    }
+
+    fn check(numbers: [f32; 16]) {
+        for isa in Isa::available() {
+            let (to_f16, to_bf16, written, read) = dispatch(isa, Roundings(numbers));
+            for (at, x) in numbers.into_iter().enumerate() {
+                let expected = round_f16(x).to_bits();
+                assert_eq!(to_f16[at].to_bits(), expected, "{isa}: f16 of {x:e}");
+                assert_eq!(to_bf16[at].to_bits(), round_bf16(x).to_bits(), "{isa}: bf16 of {x:e}");
+                assert_eq!(written[at].to_bits(), f16::from_f32(x).to_bits(), "{isa}: {x:e} written as f16");
+                assert_eq!(read[at].to_bits(), expected, "{isa}: {x:e} read as f16");
+            }
+        }
+    }
+
+    #[test]
+    fn every_set_rounds_subnormals_ties_overflow_and_nan_alike() {
+        let [smallest_nan, largest_nan] = [0x7f80_0001, 0x7fff_ffff].map(f32::from_bits);
+        let numbers = [
+            [0.0, 1e-45, 2.98e-8, 2.980_233e-8],
+            [6.097_555e-5, 6.1e-5, 1.000_488_3, 1.003_906_3],
+            [65504.0, 65519.996, 65520.0, 1e5],
+            [f32::MAX, f32::INFINITY, smallest_nan, largest_nan],
+        ];
+        let numbers: [f32; 16] = std::array::from_fn(|at| numbers[at / 4][at % 4]);
+        check(numbers);
+        check(numbers.map(|x| -x));
+    }
+
+    proptest! {
+        #[test]
+        fn every_set_rounds_alike(bits in any::<[u32; 16]>(), finite in any::<[u16; 16]>(), below in 0u32..0x4000) {
+            check(bits.map(f32::from_bits));
+            // Close to f16 values, where ties are.
+            check(finite.map(|half| f32::from_bits(f16::from_bits(half).to_f32().to_bits() ^ below)));
+        }
+    }
 }
