@@ -5,7 +5,7 @@ use crate::cache::KeyValueCache;
 use crate::config::{Bias, DecoderConfig, Head};
 use crate::decoder::Decoder;
 use crate::{Checkpoint, ModelError, ModelInput};
-use qtuner_core::{ModuleTree, Registry, Slot};
+use qtuner_core::{Layer, Linear, ModuleTree, Registry, Slot};
 use std::cell::RefCell;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -151,9 +151,7 @@ impl CausalLm {
         }
         let logits = match &self.lm_head {
             Some(head) => head.forward(hidden)?,
-            None => hidden
-                .f_linear(self.model.embedding(), None::<&Tensor>)
-                .map_err(ModelError::torch("the tied head"))?,
+            None => Linear::new(self.model.embedding().shallow_clone(), None)?.forward(hidden)?,
         };
         match self.config.logit_softcap {
             None => Ok(logits),

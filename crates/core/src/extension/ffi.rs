@@ -18,4 +18,11 @@ unsafe extern "C" {
         scaling: f64,
         result: *mut *mut C_tensor,
     ) -> c_int;
+
+    pub(super) fn qtuner_core_linear(
+        x: *const C_tensor,
+        w: *const C_tensor,
+        bias: *const C_tensor,
+        result: *mut *mut C_tensor,
+    ) -> c_int;
 }

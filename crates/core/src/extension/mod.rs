@@ -7,9 +7,10 @@ mod product;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 use std::ptr;
 use tch::{TchError, Tensor};
+use torch_sys::C_tensor;
 
 /// Whether autocast is on: libtorch's argument-free query, which is about CUDA and is what PEFT asks too.
 pub(crate) fn autocast_is_enabled() -> bool {
@@ -46,6 +47,21 @@ pub(crate) fn add_lora(y: &Tensor, x: &Tensor, lora: Lora<'_>) -> Result<Tensor,
             &raw mut out,
         )
     };
+    owned(code, out)
+}
+
+/// `x w^T + bias`, for `x [..., n]`, `w [o, n]` and `bias [o]`: libtorch's linear, but for few rows that no gradient is
+/// recorded for, whose product is as fast here as memory is.
+pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TchError> {
+    let bias = bias.map_or(ptr::null(), Tensor::as_ptr);
+    let mut out = ptr::null_mut();
+    // SAFETY: as for `add_lora`.
+    let code = unsafe { ffi::qtuner_core_linear(x.as_ptr(), w.as_ptr(), bias, &raw mut out) };
+    owned(code, out)
+}
+
+/// What an entry wrote.
+fn owned(code: c_int, out: *mut C_tensor) -> Result<Tensor, TchError> {
     if code != 0 || out.is_null() {
         return Err(TchError::Torch(last_error()));
     }

@@ -1,4 +1,4 @@
-// Shapes, memory and threads of an adapter's products; their numbers are in Rust (product), called with plain pointers.
+// Shapes, memory and threads of products; their numbers are in Rust (product), called with plain pointers.
 
 #include "products.h"
 
@@ -35,9 +35,17 @@ struct QtunerCoreSums {
   float scale;
   int64_t m, k, n;
 };
+struct QtunerCoreDense {
+  const float* x;
+  const void *w, *bias;
+  void* y;
+  int32_t dtype;
+  int64_t m, n, o, rows;
+};
 // Written in Rust. They return 0, or 1 after a panic.
 int qtuner_core_dots(const QtunerCoreDots* call, int64_t begin, int64_t end);
 int qtuner_core_sums(const QtunerCoreSums* call, int64_t begin, int64_t end);
+int qtuner_core_dense(const QtunerCoreDense* call, int64_t begin, int64_t end);
 int64_t qtuner_core_sums_tasks(int64_t m, int64_t n);
 }
 
@@ -49,6 +57,11 @@ constexpr int64_t GRAIN = 1 << 14;
 constexpr int64_t FEW = 8;
 constexpr int64_t COLUMNS = 1024;
 constexpr int64_t ROWS = 24;
+// The most rows that a dense weight is read for at once, and the least size for which that pays.
+constexpr int64_t FEW_FOR_DENSE = 4;
+constexpr int64_t LARGE = 1 << 18;
+// Rows of a dense weight in a task.
+constexpr int64_t DENSE_ROWS = 64;
 
 // A call's tasks on libtorch's threads, by its function in the library: at::parallel_for is a header, which has one thread
 // wherever it is compiled without OpenMP.
@@ -67,7 +80,7 @@ struct Tasks {
     } else {
       code = torch_parallel_for(0, tasks, grain, part, this);
     }
-    TORCH_CHECK(code == 0 && failures == 0, "an adapter's product panicked");
+    TORCH_CHECK(code == 0 && failures == 0, "a product panicked");
   }
 
   static void part(int64_t begin, int64_t end, void* tasks) {
@@ -132,6 +145,27 @@ Tensor sums(const Tensor& left, const Tensor& right, double scale, at::ScalarTyp
       static_cast<float>(scale), m, k, n};
   const int64_t tasks = qtuner_core_sums_tasks(m, n);
   Tasks<QtunerCoreSums>{call, qtuner_core_sums}.spread(tasks, m * k * n / std::max<int64_t>(1, tasks));
+  return y;
+}
+
+bool is_few_rows(const Tensor& x, const Tensor& w, const OptionalTensor& bias) {
+  const auto dtype = w.scalar_type();
+  return is_activation(w) && is_plain(x, dtype) && w.dim() == 2 && w.is_contiguous() && w.numel() >= LARGE &&
+      x.dim() > 0 && x.size(-1) == w.size(1) && x.numel() > 0 && x.numel() <= FEW_FOR_DENSE * w.size(1) &&
+      (!bias.has_value() || (is_plain(*bias, dtype) && bias->dim() == 1 && bias->size(0) == w.size(0)));
+}
+
+Tensor dense(const Tensor& x, const Tensor& w, const OptionalTensor& bias) {
+  const Tensor wide = x.to(at::kFloat).contiguous();
+  const OptionalTensor offset = bias.has_value() ? OptionalTensor(bias->contiguous()) : bias;
+  auto sizes = x.sizes().vec();
+  sizes.back() = w.size(0);
+  Tensor y = at::empty(sizes, x.options());
+  const QtunerCoreDense call{wide.const_data_ptr<float>(), w.const_data_ptr(),
+      offset ? offset->const_data_ptr() : nullptr, y.mutable_data_ptr(), static_cast<int32_t>(w.scalar_type()),
+      x.numel() / w.size(1), w.size(1), w.size(0), DENSE_ROWS};
+  Tasks<QtunerCoreDense>{call, qtuner_core_dense}.spread((w.size(0) + DENSE_ROWS - 1) / DENSE_ROWS,
+      DENSE_ROWS * x.numel());
   return y;
 }
 

@@ -1,4 +1,5 @@
-// The products of an adapter whose numbers are in Rust (product): f32 factors, activations in f32 or bf16, on a CPU.
+// Products whose numbers are in Rust (product), on a CPU: those of an adapter with f32 factors and activations in f32 or
+// bf16, and that of few rows with a dense weight.
 
 #pragma once
 
@@ -18,5 +19,10 @@ at::Tensor dots(const at::Tensor& x, const at::Tensor& a);
 // scale * (left [m, k] right [k, n] + bias), rounded to the dtype, and added to a base of that dtype.
 at::Tensor sums(const at::Tensor& left, const at::Tensor& right, double scale, at::ScalarType dtype,
     const std::optional<at::Tensor>& bias = std::nullopt, const std::optional<at::Tensor>& base = std::nullopt);
+
+// round(x [.., n] w [o, n]^T + bias), the same as at::linear, which is slower than memory where few rows meet a large
+// weight. No gradient is recorded.
+bool is_few_rows(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& bias);
+at::Tensor dense(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& bias);
 
 }  // namespace qtuner

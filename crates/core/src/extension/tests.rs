@@ -1,6 +1,6 @@
 //! The node against the same sum written with libtorch's operators, in f64 where the numbers are compared.
 
-use super::{Lora, add_lora};
+use super::{Lora, add_lora, linear};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -179,4 +179,45 @@ fn what_libtorch_refuses_is_an_error() {
     let leaves = Case { rows: 2, r#in: 6, out: 7, rank: 2, biased: false }.leaves(Kind::Float, Kind::Float);
     let lora = Lora { a: &leaves[3], b: &leaves[2], bias: None, scaling: SCALING };
     assert!(add_lora(&leaves[0], &leaves[1], lora).is_err());
+}
+
+#[test]
+fn few_rows_of_a_dense_weight_are_within_the_roundings_of_libtorchs_linear_in_f64() {
+    let (depth, out) = (1030, 300);
+    for kind in [Kind::Float, Kind::BFloat16, Kind::Half] {
+        let (weight, bias) = (numbers(&[out, depth], 0.1).to_kind(kind), numbers(&[out], 0.2).to_kind(kind));
+        for size in [vec![depth], vec![1, depth], vec![2, 2, depth], vec![5, depth], vec![0, depth]] {
+            let x = numbers(&size, 0.3).to_kind(kind);
+            for bias in [None, Some(&bias)] {
+                let wide = |of: fn(&Tensor) -> Tensor| {
+                    let [x, weight] = [&x, &weight].map(|tensor| of(&tensor.to_kind(Kind::Double)));
+                    x.linear(&weight, bias.map(|bias| of(&bias.to_kind(Kind::Double))))
+                };
+                let (expected, magnitude) = (wide(Tensor::shallow_clone), wide(Tensor::abs));
+                // One rounding of the sum, and, where libtorch sums in its own way, one of the bias.
+                let step = match kind {
+                    Kind::Float => 0.0,
+                    Kind::BFloat16 => 2f64.powi(-8),
+                    _ => 2f64.powi(-11),
+                };
+                let sums = magnitude * f64::from(1031) * 2f64.powi(-24);
+                let bound = (sums + expected.abs() * 2.0 * step) * 1.01;
+                let found = linear(&x, &weight, bias).unwrap();
+                assert_eq!((found.kind(), found.size()), (kind, expected.size()));
+                if found.numel() > 0 {
+                    let excess =
+                        ((found.to_kind(Kind::Double) - expected).abs() - bound).max().double_value(&[]);
+                    assert!(excess <= 0.0, "{kind:?} {size:?}: {excess}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dense_weight_keeps_its_gradient_at_one_row() {
+    let weight = numbers(&[600, 600], 0.1).to_kind(Kind::Float).set_requires_grad(true);
+    let x = numbers(&[1, 600], 0.2).to_kind(Kind::Float);
+    linear(&x, &weight, None).unwrap().sum(Kind::Float).backward();
+    assert_eq!(weight.grad(), x.expand([600, 600], false));
 }

@@ -1,6 +1,7 @@
 //! The dense linear layer: `y = x W^T + b`, the built-in backend.
 
 use super::{Layer, LayerError, MergeDelta};
+use crate::extension::linear;
 use std::fmt;
 use tch::{Device, Kind, Tensor};
 
@@ -91,7 +92,8 @@ impl Layer for Linear {
                 expected: format!("dtype {:?} and shape [..., {}]", self.weight.kind(), self.in_features),
             });
         }
-        x.f_linear(&self.weight, self.bias.as_ref()).map_err(LayerError::torch(format!("{self:?}"), "linear"))
+        linear(x, &self.weight, self.bias.as_ref())
+            .map_err(|error| LayerError::torch(format!("{self:?}"), "linear")(error))
     }
 
     fn in_features(&self) -> i64 {

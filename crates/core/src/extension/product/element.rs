@@ -1,5 +1,6 @@
 //! Dtypes of activations.
 
+use super::simd::Simd;
 use half::bf16;
 
 /// A dtype that widens to f32 exactly.
@@ -7,6 +8,11 @@ pub(super) trait Element: Copy {
     fn widened(self) -> f32;
     /// The nearest, ties to even.
     fn rounded(x: f32) -> Self;
+    /// A vector of elements from `at` on, widened.
+    ///
+    /// # Safety
+    /// `at + LANES` is at most the length.
+    unsafe fn load_at<S: Simd>(simd: S, from: &[Self], at: usize) -> S::F;
 }
 
 impl Element for f32 {
@@ -18,6 +24,12 @@ impl Element for f32 {
     #[inline(always)]
     fn rounded(x: f32) -> Self {
         x
+    }
+
+    #[inline(always)]
+    unsafe fn load_at<S: Simd>(simd: S, from: &[Self], at: usize) -> S::F {
+        // SAFETY: as promised by the caller.
+        unsafe { simd.load_at(from, at) }
     }
 }
 
@@ -34,5 +46,11 @@ impl Element for bf16 {
         let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
         let bits = if x.is_nan() { bits | 0x0040_0000 } else { nearest };
         Self::from_bits((bits >> 16) as u16)
+    }
+
+    #[inline(always)]
+    unsafe fn load_at<S: Simd>(simd: S, from: &[Self], at: usize) -> S::F {
+        // SAFETY: as promised by the caller.
+        unsafe { simd.load_bf16_at(from, at) }
     }
 }

@@ -1,12 +1,13 @@
-//! The numbers of an adapter on a CPU, for factors in f32 and activations in f32 or bf16: two forms of product, which
-//! `products.cpp` cuts into tasks and spreads over libtorch's threads.
+//! The numbers of an adapter on a CPU, for factors in f32 and activations in f32 or bf16, and those of a dense layer where
+//! few rows meet it: three forms of product, which `products.cpp` cuts into tasks and spreads over libtorch's threads.
 //!
 //! | module | product |
 //! |---|---|
 //! | `dots` | `low = x a^T`: rows against rows, with sums of thousands of terms |
 //! | `sums`, `few` | `y = base + round(scale * (left right + bias))`, with few terms; the rounding is to the dtype of `y` |
+//! | `dense` | `y = round(x w^T + bias)`, for few rows |
 //!
-//! Both sum in f32 and read activations in their own dtype. A result depends on shapes and the instruction set alone, not
+//! All sum in f32 and read activations in their own dtype. A result depends on shapes and the instruction set alone, not
 //! on threads.
 #![allow(
     clippy::inline_always,
@@ -14,6 +15,7 @@
 )]
 #![allow(clippy::many_single_char_names, reason = "the letters of the formulas")]
 
+mod dense;
 mod dots;
 mod element;
 mod few;
@@ -23,6 +25,7 @@ mod sums;
 mod tests;
 mod view;
 
+use self::dense::Dense;
 use self::dots::Dots;
 use self::element::Element;
 use self::simd::dispatch;
@@ -75,6 +78,32 @@ struct SumsCall {
     m: i64,
     k: i64,
     n: i64,
+}
+
+/// `y [m, o] = round(x [m, n] w [o, n]^T + bias [o])`, with `x` in f32 and everything else, contiguous, in one dtype;
+/// mirrored in `products.cpp`. A task has `rows` rows of `w` at most.
+#[repr(C)]
+struct DenseCall {
+    x: *const f32,
+    w: *const c_void,
+    bias: *const c_void,
+    y: *mut c_void,
+    dtype: i32,
+    m: i64,
+    n: i64,
+    o: i64,
+    rows: i64,
+}
+
+/// Tasks `begin..end` of a call; 0, or 1 after a panic.
+#[unsafe(no_mangle)]
+extern "C" fn qtuner_core_dense(call: *const DenseCall, begin: i64, end: i64) -> c_int {
+    // SAFETY: C++ passes a pointer to a call on its stack.
+    let call = unsafe { &*call };
+    fenced(begin, end, |task| match call.dtype {
+        BFLOAT16 => dense::<bf16>(call, task),
+        _ => dense::<f32>(call, task),
+    })
 }
 
 /// Tasks `begin..end` of a call; 0, or 1 after a panic.
@@ -167,6 +196,22 @@ fn sums<T: Element>(call: &SumsCall, task: usize) {
         workspace: &mut workspace,
     });
     workspace.put_back();
+}
+
+fn dense<T: Element>(call: &DenseCall, task: usize) {
+    let [m, n, o, rows] = [call.m, call.n, call.o, call.rows].map(size);
+    let first = task * rows;
+    let count = rows.min(o - first);
+    // SAFETY: as the call says, C++ holds every operand, which nothing changes meanwhile, and these columns of `y`, which no
+    // other task touches.
+    let (x, w, bias, mut y) = unsafe {
+        let bias = call.bias.cast::<T>();
+        let bias = (!bias.is_null()).then(|| slice::from_raw_parts(bias.add(first), count));
+        let y = |row: usize| slice::from_raw_parts_mut(call.y.cast::<T>().add(row * o + first), count);
+        let w = slice::from_raw_parts(call.w.cast::<T>().add(first * n), count * n);
+        (slice::from_raw_parts(call.x, m * n), w, bias, (0..m).map(y).collect::<Vec<_>>())
+    };
+    dispatch(Dense { x, n, w, bias, y: &mut y });
 }
 
 /// # Safety

@@ -1,5 +1,7 @@
 //! Vectors of f32, one implementation for each instruction set; what is simple enough is left to the compiler.
 
+use super::element::Element;
+use half::bf16;
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::wildcard_imports, reason = "many intrinsics, all from one place")]
 use std::arch::x86_64::*;
@@ -27,6 +29,11 @@ pub(super) trait Simd: Copy {
     /// # Safety
     /// `at + LANES` is at most the length.
     unsafe fn load_at(self, from: &[f32], at: usize) -> Self::F;
+    /// The same of bf16, widened.
+    ///
+    /// # Safety
+    /// `at + LANES` is at most the length.
+    unsafe fn load_bf16_at(self, from: &[bf16], at: usize) -> Self::F;
     /// Into the first elements.
     fn store(self, x: Self::F, to: &mut [f32]);
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
@@ -37,7 +44,7 @@ pub(super) trait Simd: Copy {
     /// The sum of all lanes, always in the same order.
     fn sum(self, x: Self::F) -> f32;
     /// Asks for the cache line of an element, which may lie beyond the end.
-    fn prefetch(self, from: &[f32], index: usize);
+    fn prefetch<T>(self, from: &[T], index: usize);
     /// The columns of the first eight elements of eight rows.
     fn transposed(self, rows: [&[f32]; 8]) -> [[f32; 8]; 8];
 }
@@ -81,6 +88,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_bf16_at(self, from: &[bf16], at: usize) -> Self::F {
+        let from = &from[at..][..8];
+        std::array::from_fn(|lane| from[lane].widened())
+    }
+
+    #[inline(always)]
     fn store(self, x: Self::F, to: &mut [f32]) {
         to[..8].copy_from_slice(&x);
     }
@@ -111,7 +124,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn prefetch(self, _: &[f32], _: usize) {}
+    fn prefetch<T>(self, _: &[T], _: usize) {}
 
     #[inline(always)]
     fn transposed(self, rows: [&[f32]; 8]) -> [[f32; 8]; 8] {
@@ -155,6 +168,7 @@ macro_rules! x86 {
         $name:ident, $doc:literal, $features:literal, detect [$($feature:tt)+], $vector:ident x $lanes:literal,
         tile $tile:literal, dot $dot:literal,
         $splat:ident $load:ident $store:ident $add:ident $fma:ident,
+        halves $load_halves:ident $wide:ident $upper:expr,
         neighbours($a:ident, $b:ident) $neighbours:expr, sum($x:ident) $sum:expr
     ) => {
         #[doc = $doc]
@@ -203,6 +217,12 @@ macro_rules! x86 {
             }
 
             #[inline(always)]
+            unsafe fn load_bf16_at(self, from: &[bf16], at: usize) -> $vector {
+                // SAFETY: as promised by the caller; a bf16 is a transparent u16, and the upper half of the f32.
+                unsafe { $upper($wide($load_halves(from.as_ptr().add(at).cast()))) }
+            }
+
+            #[inline(always)]
             fn store(self, x: $vector, to: &mut [f32]) {
                 let to = &mut to[..$lanes];
                 // SAFETY: `to` holds a vector.
@@ -234,7 +254,7 @@ macro_rules! x86 {
             }
 
             #[inline(always)]
-            fn prefetch(self, from: &[f32], index: usize) {
+            fn prefetch<T>(self, from: &[T], index: usize) {
                 // SAFETY: a prefetch has no effect on memory, wherever it points.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(index).cast()) };
             }
@@ -255,6 +275,7 @@ x86! {
     detect ["avx512f" "avx512bw" "avx512vl" "avx512dq" "avx2" "fma"],
     __m512 x 16, tile 8, dot 6,
     _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_add_ps _mm512_fmadd_ps,
+    halves _mm256_loadu_si256 _mm512_cvtepu16_epi32 |x| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x)),
     neighbours(a, b) {
         let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
         let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
@@ -269,6 +290,7 @@ x86! {
     detect ["avx2" "fma"],
     __m256 x 8, tile 4, dot 2,
     _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps _mm256_fmadd_ps,
+    halves _mm_loadu_si128 _mm256_cvtepu16_epi32 |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x)),
     neighbours(a, b) {
         // Within halves of vectors: the quarters are in the order a, b, a, b.
         let quarters = _mm256_castps_pd(_mm256_hadd_ps(a, b));

@@ -3,6 +3,7 @@
 #![allow(clippy::cast_precision_loss, reason = "small numbers")]
 #![allow(clippy::many_single_char_names, reason = "the letters of the formulas")]
 
+use super::dense::Dense;
 use super::dots::Dots;
 use super::element::Element;
 #[cfg(target_arch = "x86_64")]
@@ -80,6 +81,28 @@ proptest! {
             low.fill(f32::NAN);
             set.run(Dots { x: &narrow[..], a: &a, n, r, columns: 0..n, low: &mut low });
             prop_assert_eq!(&low, &expected, "{:?}, bf16", set);
+        }
+    }
+
+    #[test]
+    fn few_rows_of_a_dense_weight_are_exact(m in 1usize..4, n in 1usize..300, o in 1usize..9, seed in 0usize..99, biased: bool) {
+        let (x, w, bias) = (numbers(m * n, seed), numbers(o * n, seed + 1), numbers(o, seed + 2));
+        let expected: Vec<f32> = product(&x, &w, [m, n, o])
+            .into_iter()
+            .enumerate()
+            .map(|(at, sum)| sum + if biased { bias[at % o] } else { 0.0 })
+            .collect();
+        let narrow = |from: &[f32]| from.iter().map(|x| bf16::from_f32(*x)).collect::<Vec<_>>();
+        let (narrow_w, narrow_bias) = (narrow(&w), narrow(&bias));
+        for set in Set::available() {
+            let mut wide = vec![f32::NAN; m * o];
+            let bias = biased.then_some(&bias[..]);
+            set.run(Dense { x: &x, n, w: &w[..], bias, y: &mut rows(&mut wide, o) });
+            prop_assert_eq!(&wide, &expected, "{:?}", set);
+            let mut rounded = vec![bf16::NAN; m * o];
+            let bias = biased.then_some(&narrow_bias[..]);
+            set.run(Dense { x: &x, n, w: &narrow_w[..], bias, y: &mut rows(&mut rounded, o) });
+            prop_assert_eq!(&rounded, &narrow(&expected), "{:?}", set);
         }
     }
 
