@@ -7,6 +7,8 @@ use super::simd::Simd;
 
 /// f32, bf16 or f16.
 pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
+    /// Whether it is bf16, whose own rounding hides that of a weight.
+    const IS_BF16: bool = false;
     /// `to[i] = from[i]`, exactly.
     fn widen<S: Simd>(simd: S, from: &[Self], to: &mut [f32]);
     /// `to[i] = round(from[i])`.
@@ -39,6 +41,8 @@ impl Element for f32 {
 }
 
 impl Element for bf16 {
+    const IS_BF16: bool = true;
+
     #[inline(always)]
     fn largest(elements: &[Self]) -> f32 {
         // Magnitudes have the order of their bits.

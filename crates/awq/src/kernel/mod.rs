@@ -50,9 +50,6 @@ pub(crate) use self::isa::Isa;
 pub(crate) use self::packed::{Packed, Scales};
 pub(crate) use self::parallel::ParallelFor;
 
-/// Up to so many rows, reading the packed words costs more than the arithmetic.
-const FEW_ROWS: usize = 8;
-
 /// `y [M, O] = x [M, I] * W [I, O] + bias [O]`, all contiguous; `M` is what `y` has rows for.
 ///
 /// # Panics
@@ -79,13 +76,14 @@ pub(crate) fn forward<T: Element>(
         }
         return;
     }
-    if rows > codes::MOST_ROWS.max(FEW_ROWS) {
+    let few = few_rows::most_rows::<T>(isa);
+    if rows > codes::MOST_ROWS.max(few) {
         return many_rows::forward(x, packed, bias, y, pool, isa);
     }
     let batch = parts::most_rows(packed);
     for (x, y) in x.chunks(batch * inner).zip(y.chunks_mut(batch * outer)) {
         let made = codes::forward(x, packed, bias, y, pool, isa) == codes::Outcome::Made;
-        if !made && y.len() <= FEW_ROWS * outer {
+        if !made && rows <= few {
             few_rows::forward(x, packed, bias, y, pool, isa);
         } else if !made {
             many_rows::forward(x, packed, bias, y, pool, isa);
@@ -109,7 +107,7 @@ pub(crate) fn grad_input<T: Element>(
     let Some(rows) = checked_rows(grad_y.len(), inner, grad_x.len(), outer) else { return };
     if inner == 0 {
         grad_x.fill(T::default());
-    } else if rows <= FEW_ROWS {
+    } else if rows <= few_rows::GRADIENT_ROWS {
         few_rows::grad_input(grad_y, packed, grad_x, pool, isa);
     } else {
         many_rows::grad_input(grad_y, packed, grad_x, pool, isa);

@@ -246,6 +246,32 @@ impl<'a> Packed<'a> {
         }
     }
 
+    /// For weights of these groups, the factor of Veltkamp's split that rounds each of them as its dtype does: none in f32,
+    /// and none where a weight may be subnormal or infinite.
+    #[inline(always)]
+    pub(crate) fn split_factor(&self, groups: Range<usize>) -> Option<f32> {
+        let range = groups.start * self.out_features..groups.end * self.out_features;
+        let finite = self.weights_are_finite(groups);
+        // A scale of zero wraps around: it is no subnormal one.
+        let (least, normal, factor) = match self.scales {
+            Scales::F16(scales) => {
+                let least = |least: u16, scale: &f16| least.min((scale.to_bits() & 0x7fff).wrapping_sub(1));
+                (scales[range].iter().fold(u16::MAX, least), 0x400, 8193.0)
+            }
+            Scales::Bf16(scales) => {
+                let least = |least: u16, scale: &bf16| least.min((scale.to_bits() & 0x7fff).wrapping_sub(1));
+                (scales[range].iter().fold(u16::MAX, least), 0x80, 65537.0)
+            }
+            Scales::F32(_) => return None,
+        };
+        (finite && least >= normal - 1).then_some(factor)
+    }
+
+    /// The groups of some rows.
+    pub(crate) fn groups(&self, rows: Range<usize>) -> Range<usize> {
+        rows.start / self.group_size..rows.end.div_ceil(self.group_size)
+    }
+
     /// The strip with number `index`.
     pub(crate) fn strip(&self, index: usize) -> Strip {
         let word = index * STRIP_WORDS;
@@ -307,8 +333,9 @@ impl Strip {
         self.words * WORD_COLUMNS
     }
 
+    /// The first words of `from`, zero beyond the strip's.
     #[inline(always)]
-    fn pad(self, from: &[i32]) -> [i32; STRIP_WORDS] {
+    pub(crate) fn pad(self, from: &[i32]) -> [i32; STRIP_WORDS] {
         if self.words == STRIP_WORDS
             && let Some(full) = from.first_chunk()
         {

@@ -11,17 +11,8 @@ use super::packed::{NIBBLE_COLUMN, Packed, STRIP_COLUMNS, STRIP_WORDS, WORD_COLU
 use super::parallel::{ParallelFor, Serial};
 use super::simd::{Aligned, Operation, Simd, dispatch};
 
-/// Sums of one row in one strip.
+/// Sums of one row in one strip: by nibble, and by word among those.
 pub(crate) type Sums = Aligned<STRIP_COLUMNS>;
-
-/// Where a column's sum lies within its strip's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// At its own place.
-    Columns,
-    /// By nibble, and by word among those.
-    Nibbles,
-}
 
 /// What one task sums: rows of the weight and strips of its columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,11 +116,9 @@ thread_local! {
 }
 
 /// `y` from the sums that `task` adds to the zeros it gets: `[strips, M]` for each piece.
-#[expect(clippy::too_many_arguments, reason = "a product, how it is cut, and who does it")]
 pub(crate) fn in_parts<T: Element>(
     packed: &Packed<'_>,
     split: &Split,
-    order: Order,
     bias: Option<&[f32]>,
     y: &mut [T],
     pool: &dyn ParallelFor,
@@ -158,7 +147,7 @@ pub(crate) fn in_parts<T: Element>(
     pool.run(tiles.len(), &|index| {
         let bias = bias.map(|bias| &bias[index * ADDED * STRIP_COLUMNS..]);
         let (first, y) = (index * ADDED, tiles.take(index));
-        dispatch(isa, Addition { parts, of_part, first, order, bias, y });
+        dispatch(isa, Addition { parts, of_part, first, bias, y });
     });
     KEPT.set(kept);
 }
@@ -168,7 +157,6 @@ struct Addition<'a, T> {
     parts: &'a [Sums],
     of_part: usize,
     first: usize,
-    order: Order,
     bias: Option<&'a [f32]>,
     y: Vec<&'a mut [T]>,
 }
@@ -189,9 +177,7 @@ impl<T: Element> Operation for Addition<'_, T> {
                         simd.store(sum, &mut total.0[column..]);
                     }
                 }
-                if self.order == Order::Nibbles {
-                    total = by_column(&total);
-                }
+                let mut total = by_column(&total);
                 if let Some(bias) = self.bias {
                     for (total, bias) in total.0.iter_mut().zip(&bias[strip * STRIP_COLUMNS..]) {
                         *total += bias;

@@ -20,7 +20,7 @@ use super::element::Element;
 use super::isa::Isa;
 use super::packed::Packed;
 use super::parallel::ParallelFor;
-use super::parts::{Order, Split, in_parts};
+use super::parts::{Split, in_parts};
 use super::simd::{Operation, Simd, dispatch};
 
 /// Whether the product was made; if not, `y` holds nothing of use.
@@ -55,13 +55,19 @@ pub(crate) fn forward<T: Element>(
     }
     let extraordinary = AtomicBool::new(false);
     let split = Split::new(packed, rows, pool.threads());
-    in_parts(packed, &split, Order::Nibbles, bias, y, pool, isa, &|piece, sums| {
+    in_parts(packed, &split, bias, y, pool, isa, &|piece, sums| {
         let task = PieceTask { x, packed, piece, next: split.after(piece), rows, sums };
         if dispatch(isa, task) == Outcome::NotThisWay {
             extraordinary.store(true, Ordering::Relaxed);
         }
     });
     if extraordinary.into_inner() { Outcome::NotThisWay } else { Outcome::Made }
+}
+
+/// Whether no sum of products of these and differences of codes overflows.
+#[inline(always)]
+pub(crate) fn are_ordinary(x: &[bf16]) -> bool {
+    bf16::largest(x) < LARGE
 }
 
 /// Whether the set has pairs, and all activations are small enough for them.
@@ -72,6 +78,6 @@ impl Operation for Ordinary<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> bool {
-        simd.pairs().is_some() && bf16::largest(self.0) < LARGE
+        simd.pairs().is_some() && are_ordinary(self.0)
     }
 }

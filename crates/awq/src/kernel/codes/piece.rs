@@ -43,8 +43,7 @@ impl CodeJob for WithPairs<'_, '_> {
     fn run<A: CodePairs>(self, pairs: A) {
         let PieceTask { x, packed, piece, next, rows, sums } = self.task;
         let simd = pairs.simd();
-        let group_size = packed.group_size();
-        if !packed.weights_are_finite(piece.rows[0] / group_size..piece.rows[1].div_ceil(group_size)) {
+        if !packed.weights_are_finite(packed.groups(piece.weight_rows())) {
             return;
         }
         let mut buffers = Buffers::new();
@@ -58,7 +57,7 @@ impl CodeJob for WithPairs<'_, '_> {
                     segment,
                     strip,
                     x: &x[segment.first..],
-                    scales: &pairs.by_nibble(&packed.scale_strip(simd, segment.group, strip)),
+                    scales: &simd.by_nibble(&packed.scale_strip(simd, segment.group, strip)),
                     sums: &mut sums[index * rows..],
                     rows,
                 };

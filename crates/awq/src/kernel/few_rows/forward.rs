@@ -1,14 +1,16 @@
-//! `y [M, O] = x [M, I] * W [I, O]` for small `M`: block by block of weight rows, and strip by strip within a block.
+//! `y [M, O] = x [M, I] * W [I, O]` for small `M`: run by run of weight rows, and strip by strip within a run; while one is
+//! multiplied, the next is fetched.
 
-use super::block::{Block, block_end};
-use super::workspace::Workspace;
+use super::FORWARD_ROWS;
+use super::run::{Kept, RUN, Run};
+use super::weigh::{Rounded, Split, Unrounded, Weigh};
 use crate::kernel::ahead::Ahead;
 use crate::kernel::element::Element;
 use crate::kernel::isa::Isa;
-use crate::kernel::packed::{Packed, Segment};
+use crate::kernel::packed::{Packed, STRIP_WORDS};
 use crate::kernel::parallel::ParallelFor;
-use crate::kernel::parts::{Order, Piece, Split, Sums, in_parts};
-use crate::kernel::simd::{Operation, Simd, dispatch};
+use crate::kernel::parts::{Piece, Split as Parts, Sums, in_parts};
+use crate::kernel::simd::{Lanes, Operation, Simd, dispatch};
 
 /// Right for any `I` and `O` above zero, and `M` up to eight.
 pub(crate) fn forward<T: Element>(
@@ -20,15 +22,18 @@ pub(crate) fn forward<T: Element>(
     isa: Isa,
 ) {
     let rows = y.len() / packed.out_features();
-    let split = Split::new(packed, rows, pool.threads());
-    in_parts(packed, &split, Order::Columns, bias, y, pool, isa, &|piece, sums| {
-        dispatch(isa, PieceTask { x, packed, piece, next: split.after(piece), rows, sums });
+    let parts = Parts::new(packed, rows, pool.threads());
+    let may_stay_unrounded = T::as_bf16(x).is_some_and(crate::kernel::codes::are_ordinary);
+    in_parts(packed, &parts, bias, y, pool, isa, &|piece, sums| {
+        let next = parts.after(piece);
+        dispatch(isa, PieceTask { x, may_stay_unrounded, packed, piece, next, rows, sums });
     });
 }
 
 /// Adds a piece's products to `sums`, `[strips, M]`.
 struct PieceTask<'a, T> {
     x: &'a [T],
+    may_stay_unrounded: bool,
     packed: &'a Packed<'a>,
     piece: Piece,
     next: Option<Piece>,
@@ -41,23 +46,43 @@ impl<T: Element> Operation for PieceTask<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { x, packed, piece, next, rows, sums } = self;
-        let mut workspace = Workspace::take();
-        let mut first = piece.rows[0];
-        while first < piece.rows[1] {
-            let weight_rows = first..block_end(packed, first).min(piece.rows[1]);
-            first = weight_rows.end;
-            for (x, to) in x.chunks_exact(packed.in_features()).zip(&mut workspace.left) {
-                T::widen(simd, &x[weight_rows.clone()], &mut to.0[..weight_rows.len()]);
+        let groups = self.packed.groups(self.piece.weight_rows());
+        // Weights that are exact look the same from all ways; an unrounded one is within the bound of bf16 alone.
+        if self.may_stay_unrounded && self.packed.weights_are_finite(groups.clone()) {
+            simd.vectorize(Weighed { task: self, weigh: Unrounded });
+        } else if let Some(factor) = self.packed.split_factor(groups) {
+            simd.vectorize(Weighed { task: self, weigh: Split { factor } });
+        } else {
+            let weigh = Rounded(self.packed.rounding());
+            simd.vectorize(Weighed { task: self, weigh });
+        }
+    }
+}
+
+/// The task in one way.
+struct Weighed<'a, T, W> {
+    task: PieceTask<'a, T>,
+    weigh: W,
+}
+
+impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { task: PieceTask { x, packed, piece, next, rows, sums, .. }, weigh } = self;
+        let mut left = [[0.0; RUN]; FORWARD_ROWS];
+        let mut kept: Kept = [[Lanes([0; STRIP_WORDS]); 2]; RUN];
+        for segment in packed.segments(piece.weight_rows(), RUN) {
+            for (x, to) in x.chunks_exact(packed.in_features()).zip(&mut left) {
+                T::widen(simd, &x[segment.first..][..segment.count], &mut to[..segment.count]);
             }
-            let now = Segment { group: 0, first: weight_rows.start, count: weight_rows.len() };
             for (index, sums) in sums.chunks_exact_mut(rows).enumerate() {
                 let strip = packed.strip(piece.strips[0] + index);
-                let ahead = Ahead::new(packed, piece, next, now, index);
-                let (weight_rows, workspace) = (weight_rows.clone(), &mut *workspace);
-                simd.vectorize(Block { packed, strip, weight_rows, sums, ahead, workspace });
+                let ahead = Ahead::new(packed, piece, next, segment, index);
+                let mut run = Run { weigh, packed, segment, strip, sums, left: &left, kept: &mut kept };
+                run.add(simd, ahead);
             }
         }
-        workspace.put_back();
     }
 }

@@ -3,9 +3,8 @@
 //!
 //! A row's sums are the lanes themselves; those of each strip of columns are summed apart, then added.
 
-use super::MOST_ROWS;
-use super::block::BLOCK;
-use super::workspace::Workspace;
+use super::GRADIENT_ROWS;
+use super::workspace::{BLOCK, Workspace};
 use crate::kernel::element::Element;
 use crate::kernel::isa::Isa;
 use crate::kernel::output::Tiles;
@@ -92,7 +91,7 @@ impl Operation for StripOfChunk<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         let whole = self.segment.count / S::LANES * S::LANES;
         if whole > 0 {
-            self.workspace.tables[0].build(simd, self.packed, self.segment.group, self.strip);
+            self.workspace.tables.build(simd, self.packed, self.segment.group, self.strip);
             // How many vectors of rows to sum at once: as many as the registers hold.
             match (self.rows, S::REGISTERS) {
                 (1, 32) => self.vectors::<S, 1, 8>(simd),
@@ -129,7 +128,7 @@ impl StripOfChunk<'_> {
             }
         }
         let vectors = turned.turn(simd, self.packed, self.segment, self.strip, 0);
-        let strip = StripOf { tables: &tables[0], turned, words: self.strip.words, grad_y: &grad_y };
+        let strip = StripOf { tables, turned, words: self.strip.words, grad_y: &grad_y };
         let whole = vectors / AT_ONCE * AT_ONCE;
         for first in (0..whole).step_by(AT_ONCE) {
             let row = self.segment.first + first * S::LANES;
@@ -185,7 +184,7 @@ impl<const ROWS: usize> StripOf<'_, ROWS> {
         simd: S,
         first: usize,
         (next, stride): (&[i32], usize),
-        sums: &mut [Aligned<STRIP_COLUMNS>; MOST_ROWS],
+        sums: &mut [Aligned<STRIP_COLUMNS>; GRADIENT_ROWS],
         at: usize,
     ) {
         let fetched = AT_ONCE * S::LANES / STRIP_WORDS;

@@ -2,22 +2,24 @@
 
 use std::cell::Cell;
 
-use super::MOST_ROWS;
-use super::block::{BLOCK, SEGMENTS};
+use super::GRADIENT_ROWS;
 use crate::kernel::packed::STRIP_COLUMNS;
 use crate::kernel::simd::Aligned;
 use crate::kernel::weights::{Tables, Turned};
 
+/// Weight rows of a task of the gradient, and columns of a strip: they share buffers.
+pub(super) const BLOCK: usize = STRIP_COLUMNS;
+
 /// Buffers of one task.
 pub(super) struct Workspace {
-    /// Of the strip and the groups at hand.
-    pub(super) tables: [Tables; SEGMENTS],
+    /// Of the strip and the group at hand.
+    pub(super) tables: Tables,
     /// The words at hand.
     pub(super) turned: Turned<{ BLOCK / 8 }>,
     /// Activations: as many of each row of the pass as the words at hand meet.
-    pub(super) left: [Aligned<BLOCK>; MOST_ROWS],
+    pub(super) left: [Aligned<BLOCK>; GRADIENT_ROWS],
     /// Sums of the gradient for each row of the pass.
-    pub(super) sums: [Aligned<STRIP_COLUMNS>; MOST_ROWS],
+    pub(super) sums: [Aligned<STRIP_COLUMNS>; GRADIENT_ROWS],
 }
 
 thread_local! {
@@ -29,13 +31,13 @@ impl Workspace {
     pub(super) fn take() -> Box<Self> {
         let mut workspace = KEPT.take().unwrap_or_else(|| {
             Box::new(Self {
-                tables: std::array::from_fn(|_| Tables::new()),
+                tables: Tables::new(),
                 turned: Turned::new(),
-                left: [Aligned([0.0; BLOCK]); MOST_ROWS],
-                sums: [Aligned([0.0; STRIP_COLUMNS]); MOST_ROWS],
+                left: [Aligned([0.0; BLOCK]); GRADIENT_ROWS],
+                sums: [Aligned([0.0; STRIP_COLUMNS]); GRADIENT_ROWS],
             })
         });
-        workspace.tables.iter_mut().for_each(Tables::forget);
+        workspace.tables.forget();
         workspace
     }
 

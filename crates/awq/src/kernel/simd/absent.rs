@@ -5,8 +5,7 @@ use std::marker::PhantomData;
 
 use half::bf16;
 
-use super::{Aligned, Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd};
-use crate::kernel::packed::STRIP_COLUMNS;
+use super::{Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd};
 
 /// Never made.
 #[derive(Debug, Clone, Copy)]
@@ -65,9 +64,6 @@ impl<S: Simd> CodePairs for Absent<S> {
         match self.0 {}
     }
     fn no_zeros(self) -> S::U {
-        match self.0 {}
-    }
-    fn by_nibble(self, _: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
         match self.0 {}
     }
 }

@@ -6,8 +6,10 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{Absent, CODE_OFFSET, Lanes, Operation, Simd, Table};
-use crate::kernel::packed::{COLUMN_SHIFT, Rounding, STRIP_WORDS, WORD_COLUMNS};
+use super::{Absent, Aligned, CODE_OFFSET, Lanes, Operation, Simd, Table};
+use crate::kernel::packed::{
+    COLUMN_SHIFT, NIBBLE_COLUMN, Rounding, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS,
+};
 
 const LANES: usize = 8;
 
@@ -31,6 +33,32 @@ macro_rules! register {
         // SAFETY: the caller holds an `Avx2`, so the CPU has the instruction; it touches no memory.
         unsafe { $call }
     };
+}
+
+impl Avx2 {
+    /// Eight rows of eight, turned: pairs of rows, then fours, within the halves of vectors; then the halves.
+    #[inline(always)]
+    #[expect(clippy::unused_self, reason = "the proof")]
+    fn turned(self, rows: [__m256; LANES]) -> [__m256; LANES] {
+        register!({
+            let mut fours = rows;
+            for half in [0, 4] {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|row| rows[half + row]);
+                let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let (next_low, next_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                fours[half] = _mm256_shuffle_ps::<0b01_00_01_00>(low, next_low);
+                fours[half + 1] = _mm256_shuffle_ps::<0b11_10_11_10>(low, next_low);
+                fours[half + 2] = _mm256_shuffle_ps::<0b01_00_01_00>(high, next_high);
+                fours[half + 3] = _mm256_shuffle_ps::<0b11_10_11_10>(high, next_high);
+            }
+            let mut turned = rows;
+            for column in 0..4 {
+                turned[column] = _mm256_permute2f128_ps::<0x20>(fours[column], fours[4 + column]);
+                turned[4 + column] = _mm256_permute2f128_ps::<0x31>(fours[column], fours[4 + column]);
+            }
+            turned
+        })
+    }
 }
 
 impl Simd for Avx2 {
@@ -95,6 +123,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         register!(_mm256_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn neg_mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        register!(_mm256_fnmadd_ps(a, b, c))
     }
 
     #[inline(always)]
@@ -214,6 +247,39 @@ impl Simd for Avx2 {
                 out[half * LANES + column + 4] = register!(_mm256_permute2x128_si256::<0x31>(a, b));
             }
         }
+    }
+
+    #[inline(always)]
+    fn words(self, from: &[i32]) -> Self::U {
+        let from = &from[..LANES];
+        // SAFETY: `from` holds LANES words.
+        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn low_codes(self, x: Self::U) -> Self::F {
+        register!({
+            // 2^23, whose last fraction bits count ones.
+            let offset = _mm256_castps_si256(_mm256_set1_ps(CODE_OFFSET));
+            _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(x, _mm256_set1_epi32(15)), offset))
+        })
+    }
+
+    #[inline(always)]
+    fn by_nibble(self, columns: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
+        let mut out = Aligned([0.0; STRIP_COLUMNS]);
+        for first in (0..STRIP_WORDS).step_by(LANES) {
+            // Rows are words, and become lanes.
+            let mut rows = [self.splat(0.0); LANES];
+            for (word, row) in rows.iter_mut().enumerate() {
+                *row = self.load(&columns.0[(first + word) * WORD_COLUMNS..]);
+            }
+            let turned = self.turned(rows);
+            for (nibble, column) in NIBBLE_COLUMN.into_iter().enumerate() {
+                self.store(turned[column], &mut out.0[nibble * STRIP_WORDS + first..]);
+            }
+        }
+        out
     }
 
     #[inline(always)]

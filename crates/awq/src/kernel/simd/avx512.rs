@@ -7,8 +7,10 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::avx512_bf16::Bf16Pairs;
-use super::{CODE_OFFSET, Lanes, Operation, Simd, Table};
-use crate::kernel::packed::{COLUMN_SHIFT, Rounding, STRIP_WORDS, WORD_COLUMNS};
+use super::{Aligned, CODE_OFFSET, Lanes, Operation, Simd, Table};
+use crate::kernel::packed::{
+    COLUMN_SHIFT, NIBBLE_COLUMN, Rounding, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS,
+};
 
 const LANES: usize = 16;
 
@@ -103,26 +105,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn sum(self, x: Self::F) -> f32 {
-        register!(_mm512_reduce_add_ps(x))
+    fn neg_mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        register!(_mm512_fnmadd_ps(a, b, c))
     }
 
     #[inline(always)]
-    fn sums(self, [a, b, c, d]: [Self::F; 4]) -> [f32; 4] {
-        let mut out = [0.0; 4];
-        // Each quarter of a vector becomes four sums of quarters; then the quarters are added.
-        let sums = register!({
-            let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-            let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-            let (ab, cd) = (_mm512_castps_pd(ab), _mm512_castps_pd(cd));
-            let (low, high) = (_mm512_unpacklo_pd(ab, cd), _mm512_unpackhi_pd(ab, cd));
-            let abcd = _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high));
-            let half = _mm256_add_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps::<1>(abcd));
-            _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps::<1>(half))
-        });
-        // SAFETY: `out` holds four floats.
-        unsafe { _mm_storeu_ps(out.as_mut_ptr(), sums) };
-        out
+    fn sum(self, x: Self::F) -> f32 {
+        register!(_mm512_reduce_add_ps(x))
     }
 
     #[inline(always)]
@@ -232,6 +221,53 @@ impl Simd for Avx512 {
             out[column + 8] = register!(_mm512_shuffle_i32x4::<0b11_01_11_01>(ab_even, cd_even));
             out[column + 12] = register!(_mm512_shuffle_i32x4::<0b11_01_11_01>(ab_odd, cd_odd));
         }
+    }
+
+    #[inline(always)]
+    fn words(self, from: &[i32]) -> Self::U {
+        let from = &from[..LANES];
+        // SAFETY: `from` holds LANES words.
+        unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn low_codes(self, x: Self::U) -> Self::F {
+        register!({
+            // (x & 15) | 2^23, whose last fraction bits count ones.
+            let [mask, offset] = [_mm512_set1_epi32(15), _mm512_castps_si512(_mm512_set1_ps(CODE_OFFSET))];
+            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0b1111_1000>(offset, x, mask))
+        })
+    }
+
+    #[inline(always)]
+    fn by_nibble(self, columns: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
+        // The bits of a column's number: three for the vector and one of its lane's say the word, the lane's other three
+        // the column in the word. Each round moves one bit of the vector's number to the top of the lane's, and the
+        // lowest of the lane's to the vector's; then the vector is the column, and the lane the word.
+        const EVEN: [u32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
+        const ODD: [u32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
+        // SAFETY: the orders are of sixty-four bytes.
+        let (even, odd) =
+            unsafe { (_mm512_loadu_si512(EVEN.as_ptr().cast()), _mm512_loadu_si512(ODD.as_ptr().cast())) };
+        let mut vectors = [self.splat(0.0); WORD_COLUMNS];
+        for (vector, from) in vectors.iter_mut().zip(columns.0.chunks_exact(STRIP_WORDS)) {
+            *vector = self.load(from);
+        }
+        for bit in [1, 2, 4] {
+            for at in 0..WORD_COLUMNS {
+                if at & bit != 0 {
+                    continue;
+                }
+                let (a, b) = (vectors[at], vectors[at | bit]);
+                vectors[at] = register!(_mm512_permutex2var_ps(a, even, b));
+                vectors[at | bit] = register!(_mm512_permutex2var_ps(a, odd, b));
+            }
+        }
+        let mut out = Aligned([0.0; STRIP_COLUMNS]);
+        for nibble in 0..WORD_COLUMNS {
+            self.store(vectors[NIBBLE_COLUMN[nibble]], &mut out.0[nibble * STRIP_WORDS..]);
+        }
+        out
     }
 
     #[inline(always)]

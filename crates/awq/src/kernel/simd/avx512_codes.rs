@@ -6,8 +6,8 @@
 use std::arch::x86_64::*;
 
 use super::avx512_bf16::Bf16Pairs;
-use super::{Aligned, Arithmetic as _, CodeJob, CodePairs, Simd as _};
-use crate::kernel::packed::{NIBBLE_COLUMN, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
+use super::{CodeJob, CodePairs};
+use crate::kernel::packed::STRIP_WORDS;
 
 /// bf16 of -16 to 15, found by the low five bits.
 const DIFFERENCES: [u16; 32] = {
@@ -95,37 +95,5 @@ impl CodePairs for Bf16Pairs {
     #[inline(always)]
     fn no_zeros(self) -> __m512i {
         register!(_mm512_setzero_si512())
-    }
-
-    #[inline(always)]
-    fn by_nibble(self, columns: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
-        // The bits of a column's number: three for the vector and one of its lane's say the word, the lane's other three
-        // the column in the word. Each round moves one bit of the vector's number to the top of the lane's, and the
-        // lowest of the lane's to the vector's; then the vector is the column, and the lane the word.
-        const EVEN: [u32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
-        const ODD: [u32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
-        // SAFETY: the orders are of sixty-four bytes.
-        let (even, odd) =
-            unsafe { (_mm512_loadu_si512(EVEN.as_ptr().cast()), _mm512_loadu_si512(ODD.as_ptr().cast())) };
-        let simd = self.simd();
-        let mut vectors = [simd.splat(0.0); WORD_COLUMNS];
-        for (vector, from) in vectors.iter_mut().zip(columns.0.chunks_exact(STRIP_WORDS)) {
-            *vector = simd.load(from);
-        }
-        for bit in [1, 2, 4] {
-            for at in 0..WORD_COLUMNS {
-                if at & bit != 0 {
-                    continue;
-                }
-                let (a, b) = (vectors[at], vectors[at | bit]);
-                vectors[at] = register!(_mm512_permutex2var_ps(a, even, b));
-                vectors[at | bit] = register!(_mm512_permutex2var_ps(a, odd, b));
-            }
-        }
-        let mut out = Aligned([0.0; STRIP_COLUMNS]);
-        for nibble in 0..WORD_COLUMNS {
-            simd.store(vectors[NIBBLE_COLUMN[nibble]], &mut out.0[nibble * STRIP_WORDS..]);
-        }
-        out
     }
 }

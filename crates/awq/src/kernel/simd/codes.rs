@@ -3,8 +3,7 @@
 //! A difference `q - z` is an integer from -15 to 15, exact in bf16. Two rows of a strip share a vector: sixteen lanes
 //! of four bytes, one for each word, whose lower halves come from the first row and whose upper ones from the second.
 
-use super::{Aligned, Arithmetic, Simd};
-use crate::kernel::packed::STRIP_COLUMNS;
+use super::{Arithmetic, Simd};
 
 /// Sixteen words.
 pub(crate) type Words<A> = <<A as Arithmetic>::S as Simd>::U;
@@ -35,6 +34,4 @@ pub(crate) trait CodePairs: Arithmetic {
     fn upper(self, differences: Words<Self>) -> <Self::S as Simd>::F;
     /// No zero points.
     fn no_zeros(self) -> Words<Self>;
-    /// A strip from the order of columns to that of nibbles, and of words among those.
-    fn by_nibble(self, columns: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS>;
 }

@@ -27,7 +27,7 @@ pub(crate) use self::codes::{CodeJob, CodePairs, Words};
 pub(crate) use self::portable::Portable;
 
 use super::isa::Isa;
-use super::packed::{Rounding, STRIP_WORDS};
+use super::packed::{NIBBLE_COLUMN, Rounding, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
 
 /// What [`Simd::codes`] adds, exactly: it saves a conversion, and is gone from differences of codes.
 pub(crate) const CODE_OFFSET: f32 = 8_388_608.0;
@@ -94,13 +94,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once where the set can.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `c - a * b`, rounded once where the set can.
+    fn neg_mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// The sum of all lanes, always in the same order.
     fn sum(self, x: Self::F) -> f32;
-    /// The sums of four vectors, always in the same order.
-    #[inline(always)]
-    fn sums(self, x: [Self::F; 4]) -> [f32; 4] {
-        [self.sum(x[0]), self.sum(x[1]), self.sum(x[2]), self.sum(x[3])]
-    }
     /// Rounds every lane to the type.
     fn round(self, x: Self::F, rounding: Rounding) -> Self::F;
     /// Widens the first elements of `from`.
@@ -124,6 +121,21 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn prefetch(self, words: &[i32], index: usize);
     /// Turns `LANES` rows of [`STRIP_WORDS`] words, `stride` apart, into one vector for each word.
     fn transpose(self, words: &[i32], stride: usize, out: &mut [Self::U; STRIP_WORDS]);
+    /// The first words of `from`.
+    fn words(self, from: &[i32]) -> Self::U;
+    /// The lowest nibble of every lane as a code, plus [`CODE_OFFSET`].
+    fn low_codes(self, x: Self::U) -> Self::F;
+    /// A strip from the order of columns to that of nibbles, and of words among those.
+    #[inline(always)]
+    fn by_nibble(self, columns: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
+        let mut out = Aligned([0.0; STRIP_COLUMNS]);
+        for (nibble, column) in NIBBLE_COLUMN.into_iter().enumerate() {
+            for word in 0..STRIP_WORDS {
+                out.0[nibble * STRIP_WORDS + word] = columns.0[word * WORD_COLUMNS + column];
+            }
+        }
+        out
+    }
     /// The codes of `LANES` columns from `column` (a multiple of `LANES`) on, plus [`CODE_OFFSET`].
     fn codes(self, words: &[i32; STRIP_WORDS], column: usize) -> Self::F;
 }

@@ -165,24 +165,17 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn neg_mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        register!(float32x4x2_t(vfmsq_f32(c.0, a.0, b.0), vfmsq_f32(c.1, a.1, b.1)))
+    }
+
+    #[inline(always)]
     fn sum(self, x: Self::F) -> f32 {
         register!({
             let four = vaddq_f32(x.0, x.1);
             let two = vpaddq_f32(four, four);
             vpadds_f32(vget_low_f32(two))
         })
-    }
-
-    #[inline(always)]
-    fn sums(self, x: [Self::F; 4]) -> [f32; 4] {
-        let mut out = [0.0; 4];
-        let sums = register!({
-            let fours = x.map(|x| vaddq_f32(x.0, x.1));
-            vpaddq_f32(vpaddq_f32(fours[0], fours[1]), vpaddq_f32(fours[2], fours[3]))
-        });
-        // SAFETY: `out` holds four floats.
-        unsafe { vst1q_f32(out.as_mut_ptr(), sums) };
-        out
     }
 
     #[inline(always)]
@@ -280,6 +273,23 @@ impl Simd for Neon {
                 out[first + word] = uint32x4x2_t(above[word], below[word]);
             }
         }
+    }
+
+    #[inline(always)]
+    fn words(self, from: &[i32]) -> Self::U {
+        let from = &from[..LANES];
+        // SAFETY: `from` holds LANES words.
+        unsafe { vld1q_u32_x2(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn low_codes(self, x: Self::U) -> Self::F {
+        register!({
+            // 2^23, whose last fraction bits count ones.
+            let (mask, offset) = (vdupq_n_u32(15), vdupq_n_u32(CODE_OFFSET.to_bits()));
+            let codes = [x.0, x.1].map(|x| vreinterpretq_f32_u32(vorrq_u32(vandq_u32(x, mask), offset)));
+            float32x4x2_t(codes[0], codes[1])
+        })
     }
 
     #[inline(always)]

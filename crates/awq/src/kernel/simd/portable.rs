@@ -89,6 +89,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn neg_mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        self.mul_add(a.map(|lane| -lane), b, c)
+    }
+
+    #[inline(always)]
     fn sum(self, x: Self::F) -> f32 {
         ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
     }
@@ -165,6 +170,17 @@ impl Simd for Portable {
                 out[lane] = word.cast_unsigned();
             }
         }
+    }
+
+    #[inline(always)]
+    fn words(self, from: &[i32]) -> Self::U {
+        std::array::from_fn(|lane| from[..LANES][lane].cast_unsigned())
+    }
+
+    #[inline(always)]
+    fn low_codes(self, x: Self::U) -> Self::F {
+        // 2^23, whose last fraction bits count ones.
+        x.map(|word| f32::from_bits(word & 15 | CODE_OFFSET.to_bits()))
     }
 
     #[inline(always)]
