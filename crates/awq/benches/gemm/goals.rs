@@ -1,7 +1,6 @@
 //! The ratios that are wanted, and whether they were met.
 
 use crate::contenders::Input;
-use crate::limits::Limits;
 use crate::shape::Shape;
 use crate::table::Row;
 
@@ -13,12 +12,12 @@ struct Goal {
 }
 
 /// Prints every goal of every row.
-pub(crate) fn print(shape: Shape, limits: &Limits, measured: &[Row]) {
+pub(crate) fn print(shape: Shape, measured: &[Row]) {
     println!("| rows | ratio | goal | bf16 | f16 | f32 |");
     println!("|---:|---|---:|---:|---:|---:|");
     let one = measured.iter().find(|row| row.rows == 1);
     for row in measured {
-        let columns = Input::ALL.map(|input| goals(shape, limits, row, one, input));
+        let columns = Input::ALL.map(|input| goals(shape, row, one, input));
         let names: Vec<(&str, f64)> = columns.iter().flatten().map(|goal| (goal.what, goal.least)).collect();
         for (index, (what, least)) in names.iter().enumerate() {
             if names[..index].iter().any(|(before, _)| before == what) {
@@ -38,15 +37,19 @@ fn cell(goals: &[Goal], what: &str) -> String {
 }
 
 /// The goals of one dtype at one number of rows.
-fn goals(shape: Shape, limits: &Limits, row: &Row, one: Option<&Row>, input: Input) -> Vec<Goal> {
+fn goals(shape: Shape, row: &Row, one: Option<&Row>, input: Input) -> Vec<Goal> {
     let ours = row.ours[input as usize];
     let peer = row.int4.map_or(row.dense_bf16, |int4| int4.min(row.dense_bf16));
     let mut goals = Vec::new();
     let mut add = |what, least, found| goals.push(Goal { what, least, found });
     let half = input != Input::F32;
+    // An instruction set with vectors of f32 alone has limits of its own.
+    if std::env::var("QTUNER_ISA").is_ok_and(|isa| isa == "avx2") {
+        add("limit of AVX2 / ours", 0.7, row.limits.least_f32(shape, row.rows) / ours.forward);
+        return goals;
+    }
     if row.rows == 1 {
-        let reading = shape.packed_bytes() / limits.bandwidth * 1e3;
-        add("memory's limit / ours", 0.9, reading / ours.forward);
+        add("memory's limit / ours", 0.9, row.limits.reading(shape) / ours.forward);
         if let Some(int4) = row.int4 {
             add("ATen int4 bf16 / ours", 1.35, int4 / ours.forward);
         }

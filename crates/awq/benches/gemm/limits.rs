@@ -12,7 +12,8 @@ const BUFFER: u32 = 512 << 20;
 const SIDE: i64 = 4096;
 const ROWS: i64 = 1024;
 
-/// Measured once a run.
+/// What a product cannot be faster than.
+#[derive(Debug, Clone)]
 pub(crate) struct Limits {
     /// Threads, of libtorch and of the reading.
     threads: i32,
@@ -42,10 +43,27 @@ impl Limits {
         }
     }
 
+    /// These, with reading measured before and after something, since a shared machine's memory is not the same for long.
+    pub(crate) fn around<R>(&self, run: impl FnOnce() -> R) -> (Self, R) {
+        let before = read_bandwidth(self.threads);
+        let result = run();
+        let bandwidth = f64::midpoint(before, read_bandwidth(self.threads));
+        (Self { bandwidth, ..self.clone() }, result)
+    }
+
     /// The least milliseconds that a product of so many rows can take: all weights are read, all operations done.
     pub(crate) fn least(&self, shape: Shape, rows: i64) -> f64 {
-        let reading = shape.packed_bytes() / self.bandwidth;
-        reading.max(shape.operations(rows) / self.bf16) * 1e3
+        self.reading(shape).max(shape.operations(rows) / self.bf16 * 1e3)
+    }
+
+    /// The same where operations are of f32.
+    pub(crate) fn least_f32(&self, shape: Shape, rows: i64) -> f64 {
+        self.reading(shape).max(shape.operations(rows) / self.f32 * 1e3)
+    }
+
+    /// The milliseconds of reading all weights.
+    pub(crate) fn reading(&self, shape: Shape) -> f64 {
+        shape.packed_bytes() / self.bandwidth * 1e3
     }
 }
 
@@ -67,7 +85,7 @@ fn read_bandwidth(threads: i32) -> f64 {
     let threads = usize::try_from(threads).unwrap_or(1).max(1);
     let buffer: Vec<u64> = (0..u64::from(BUFFER) / 8).collect();
     let mut best = f64::INFINITY;
-    for _ in 0..7 {
+    for _ in 0..4 {
         let start = Instant::now();
         let sum: u64 = std::thread::scope(|scope| {
             let parts = buffer.chunks(buffer.len().div_ceil(threads));

@@ -108,7 +108,7 @@ fn measure(shape: Shape, limits: &Limits, rows: &[i64]) -> Result<Vec<Row>, Box<
     for rows in rows {
         measured.push(contenders.row(*rows, limits));
     }
-    table::print(&measured);
-    goals::print(shape, limits, &measured);
+    table::print(shape, &measured);
+    goals::print(shape, &measured);
     Ok(measured)
 }

@@ -35,8 +35,10 @@ pub(crate) fn draw(shape: Shape, limits: &Limits, measured: &[Row]) -> String {
     );
     text(&mut svg, (LEFT, 28.0), "start", &format!("One layer, {shape}: GFLOP/s against rows"));
     frame.grid(&mut svg, measured);
-    let limit: Vec<(f64, f64)> =
-        measured.iter().map(|row| frame.place(row.rows, rate(row, row.least))).collect();
+    let limit: Vec<(f64, f64)> = measured
+        .iter()
+        .map(|row| frame.place(row.rows, rate(row, row.limits.least(shape, row.rows))))
+        .collect();
     line(&mut svg, &limit, GREY, "6 4");
     let mut ends = vec![(limit[limit.len() - 1].1, "limit", GREY)];
     for (name, color, time) in SERIES {

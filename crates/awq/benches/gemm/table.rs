@@ -1,5 +1,8 @@
 //! The times of one layer as a table.
 
+use crate::limits::Limits;
+use crate::shape::Shape;
+
 /// Milliseconds of our layer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ours {
@@ -11,8 +14,8 @@ pub(crate) struct Ours {
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) rows: i64,
-    /// The limit.
-    pub(crate) least: f64,
+    /// As they were meanwhile.
+    pub(crate) limits: Limits,
     pub(crate) int4: Option<f64>,
     pub(crate) dense_bf16: f64,
     pub(crate) dense_f32: f64,
@@ -21,13 +24,13 @@ pub(crate) struct Row {
 }
 
 /// Prints the times in milliseconds.
-pub(crate) fn print(measured: &[Row]) {
+pub(crate) fn print(shape: Shape, measured: &[Row]) {
     println!(
         "| rows | limit | ATen int4 bf16 | dense bf16 | dense f32 | ours bf16 | f16 | f32 | backward bf16 | f16 | f32 |"
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for row in measured {
-        let mut cells = vec![row.rows.to_string(), time(row.least)];
+        let mut cells = vec![row.rows.to_string(), time(row.limits.least(shape, row.rows))];
         cells.push(row.int4.map_or_else(|| "-".to_owned(), time));
         cells.extend([row.dense_bf16, row.dense_f32].map(time));
         cells.extend(row.ours.map(|ours| time(ours.forward)));

@@ -1,17 +1,17 @@
 //! The numbers of an AWQ layer, in Rust alone: `y = x * W + bias` and `grad_x = grad_y * W^T`.
 //!
 //! The weight stays packed ([`Packed`]). Its entries are exactly `round((q - z) * s)`, rounded once to the scales'
-//! dtype, but for bf16 activations where the CPU multiplies pairs of bf16: with few rows they are not rounded at all,
-//! with many they are rounded to bf16. Products accumulate in f32, the bias is added in f32, and one rounding takes the sum to the dtype of the
-//! activations. An output's value depends on the shapes and the instruction set alone: not on the number of threads,
-//! nor on their timing. Infinities and NaN go through as in any matrix product.
+//! dtype, but for bf16 activations: with few rows they are not rounded at all, with many they are rounded to bf16 where
+//! the CPU multiplies pairs of it. Products accumulate in f32, the bias is added in f32, and one rounding takes the sum to
+//! the dtype of the activations. An output's value depends on the shapes and the instruction set alone: not on the number
+//! of threads, nor on their timing. Infinities and NaN go through as in any matrix product.
 //!
 //! | module | what |
 //! |---|---|
 //! | `packed` | the packed weight, borrowed and checked |
 //! | `weights` | codes to exact weights, in vectors |
 //! | `codes` | products with up to a few dozen rows of bf16, where the CPU multiplies pairs of it |
-//! | `few_rows` | other products bound by reading the packed words |
+//! | `few_rows` | other products with up to a few dozen rows, in f32 |
 //! | `many_rows` | products bound by arithmetic |
 //! | `dequantize` | the dense weight, for the tests |
 //! | `simd`, `isa` | instruction sets, and the choice among them |

@@ -6,7 +6,6 @@
 // at a time, in both directions.
 
 #include <ATen/ATen.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <qtuner/fenced.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -48,7 +47,12 @@ void in_slices(int64_t rows, int64_t width, Body body) {
 
 // left [m, k] right^T [k, n] in the dtype of right, which is [n, k].
 Tensor product(const Tensor& left, const Tensor& right) {
-  return at::linear(left.to(right.scalar_type()), right);
+  const Tensor wide = left.to(right.scalar_type());
+  if (!qtuner::are_plain(wide, right)) {
+    return at::linear(wide, right);
+  }
+  // Whichever side has its terms in a row.
+  return wide.size(1) >= right.size(0) ? qtuner::dots(wide, right) : qtuner::sums(wide, right.t(), 1.0, at::kFloat);
 }
 
 // x A^T [rows, r], in the dtype of A.

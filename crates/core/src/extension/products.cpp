@@ -113,6 +113,11 @@ bool are_plain(const Tensor& x, const Tensor& y, const Tensor& a, const Tensor& 
       (!bias.has_value() || (is_plain(*bias, at::kFloat) && bias->dim() == 1 && bias->size(0) == b.size(0)));
 }
 
+bool are_plain(const Tensor& left, const Tensor& right) {
+  return is_plain(left, at::kFloat) && is_plain(right, at::kFloat) && left.dim() == 2 && right.dim() == 2 &&
+      left.size(1) == right.size(1) && left.numel() > 0 && right.numel() > 0;
+}
+
 Tensor dots(const Tensor& x, const Tensor& a) {
   const Tensor left = x.contiguous(), right = a.contiguous();
   const int64_t m = left.size(0), n = left.size(1), r = right.size(0);

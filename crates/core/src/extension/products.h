@@ -13,6 +13,9 @@ namespace qtuner {
 bool are_plain(const at::Tensor& x, const at::Tensor& y, const at::Tensor& a, const at::Tensor& b,
     const std::optional<at::Tensor>& bias);
 
+// Whether both are such matrices of f32, and left right^T has terms.
+bool are_plain(const at::Tensor& left, const at::Tensor& right);
+
 // x [m, n] a^T [n, r], in f32.
 at::Tensor dots(const at::Tensor& x, const at::Tensor& a);
 

@@ -7,7 +7,7 @@ use super::view::{Matrix, View};
 use std::cell::Cell;
 
 /// Rows of a tile of `y`.
-pub(super) const ROWS: usize = 512;
+pub(super) const ROWS: usize = 256;
 /// Rows of it whose sums are made at a time.
 const AT_ONCE: usize = 64;
 /// Columns of a tile of `y`.
