@@ -2,6 +2,7 @@
 //!
 //! - `golden_adapter`: PEFT's adapter over AutoAWQ's layers.
 //! - `laws_dense`: the ten laws on dense layers.
+//! - `emulated`: the AWQ kernels without libtorch, a workspace of its own, for another CPU (`cargo xtask emulate`).
 //! - `broken_backends`: a toy backend that obeys the laws, and faulty ones that each break a law of its name.
 
 /// The README's lines compile and run.
