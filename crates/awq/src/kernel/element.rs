@@ -21,6 +21,15 @@ pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
     }
 }
 
+/// No sum of products of bf16 activations below this and differences of codes overflows.
+const ORDINARY: f32 = 1e30;
+
+/// Whether the sums of products of these and differences of codes, before any scale, are finite.
+#[inline(always)]
+pub(crate) fn are_ordinary(x: &[bf16]) -> bool {
+    bf16::largest(x) < ORDINARY
+}
+
 impl Element for f32 {
     #[inline(always)]
     fn largest(elements: &[Self]) -> f32 {

@@ -53,10 +53,10 @@ namespace {
 
 // Multiplications for which another thread pays.
 constexpr int64_t GRAIN = 1 << 14;
-// Up to so many rows, tasks are columns of x rather than rows.
-constexpr int64_t FEW = 8;
-constexpr int64_t COLUMNS = 1024;
-constexpr int64_t ROWS = 24;
+// Tasks of dot products have so many rows of x, or, with few rows in all, so many columns.
+constexpr int64_t DOT_ROWS = 24;
+constexpr int64_t DOT_COLUMNS = 1024;
+constexpr int64_t FEW_FOR_DOTS = 8;
 // The most rows that a dense weight is read for at once, and the least size for which that pays.
 constexpr int64_t FEW_FOR_DENSE = 4;
 constexpr int64_t LARGE = 1 << 18;
@@ -121,8 +121,8 @@ bool are_plain(const Tensor& left, const Tensor& right) {
 Tensor dots(const Tensor& x, const Tensor& a) {
   const Tensor left = x.contiguous(), right = a.contiguous();
   const int64_t m = left.size(0), n = left.size(1), r = right.size(0);
-  const bool few = m <= FEW;
-  const int64_t rows = few ? m : ROWS, columns = few ? COLUMNS : n;
+  const bool few = m <= FEW_FOR_DOTS;
+  const int64_t rows = few ? m : DOT_ROWS, columns = few ? DOT_COLUMNS : n;
   const int64_t down = (m + rows - 1) / rows, across = (n + columns - 1) / columns;
   Tensor low = at::empty({across * m, r}, right.options());
   const QtunerCoreDots call{left.const_data_ptr(), static_cast<int32_t>(left.scalar_type()),

@@ -23,9 +23,10 @@ at::Tensor dots(const at::Tensor& x, const at::Tensor& a);
 at::Tensor sums(const at::Tensor& left, const at::Tensor& right, double scale, at::ScalarType dtype,
     const std::optional<at::Tensor>& bias = std::nullopt, const std::optional<at::Tensor>& base = std::nullopt);
 
-// round(x [.., n] w [o, n]^T + bias), the same as at::linear, which is slower than memory where few rows meet a large
-// weight. No gradient is recorded.
+// Whether few rows meet a large dense weight, of f32 or bf16 like them: at::linear is slower than memory there.
 bool is_few_rows(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& bias);
+
+// Their round(x [.., n] w [o, n]^T + bias). No gradient is recorded.
 at::Tensor dense(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& bias);
 
 }  // namespace qtuner

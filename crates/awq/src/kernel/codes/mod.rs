@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use half::bf16;
 
 use self::piece::PieceTask;
-use super::element::Element;
+use super::element::{Element, are_ordinary};
 use super::isa::Isa;
 use super::packed::Packed;
 use super::parallel::ParallelFor;
@@ -34,9 +34,6 @@ pub(crate) enum Outcome {
 
 /// The most rows for which this way is the fastest.
 pub(crate) const MOST_ROWS: usize = 32;
-
-/// No sum of products of activations below this and differences of codes overflows.
-const LARGE: f32 = 1e30;
 
 /// `y [M, O] = x [M, I] * W [I, O] + bias [O]`, all sizes above zero, `M` at most [`MOST_ROWS`].
 pub(crate) fn forward<T: Element>(
@@ -62,12 +59,6 @@ pub(crate) fn forward<T: Element>(
         }
     });
     if extraordinary.into_inner() { Outcome::NotThisWay } else { Outcome::Made }
-}
-
-/// Whether no sum of products of these and differences of codes overflows.
-#[inline(always)]
-pub(crate) fn are_ordinary(x: &[bf16]) -> bool {
-    bf16::largest(x) < LARGE
 }
 
 /// Whether the set has pairs, and all activations are small enough for them.

@@ -5,14 +5,14 @@ use super::FORWARD_ROWS;
 use super::run::{Kept, RUN, Run};
 use super::weigh::{Rounded, Split, Unrounded, Weigh};
 use crate::kernel::ahead::Ahead;
-use crate::kernel::element::Element;
+use crate::kernel::element::{Element, are_ordinary};
 use crate::kernel::isa::Isa;
 use crate::kernel::packed::{Packed, STRIP_WORDS};
 use crate::kernel::parallel::ParallelFor;
 use crate::kernel::parts::{Piece, Split as Parts, Sums, in_parts};
 use crate::kernel::simd::{Lanes, Operation, Simd, dispatch};
 
-/// Right for any `I` and `O` above zero, and `M` up to eight.
+/// Right for any `I` and `O` above zero, and `M` up to [`FORWARD_ROWS`].
 pub(crate) fn forward<T: Element>(
     x: &[T],
     packed: &Packed<'_>,
@@ -23,7 +23,7 @@ pub(crate) fn forward<T: Element>(
 ) {
     let rows = y.len() / packed.out_features();
     let parts = Parts::new(packed, rows, pool.threads());
-    let may_stay_unrounded = T::as_bf16(x).is_some_and(crate::kernel::codes::are_ordinary);
+    let may_stay_unrounded = T::as_bf16(x).is_some_and(are_ordinary);
     in_parts(packed, &parts, bias, y, pool, isa, &|piece, sums| {
         let next = parts.after(piece);
         dispatch(isa, PieceTask { x, may_stay_unrounded, packed, piece, next, rows, sums });

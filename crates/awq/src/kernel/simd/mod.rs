@@ -71,7 +71,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const TILE_VECTORS: usize;
     /// Vector registers.
     const REGISTERS: usize;
-    /// The most rows of activations that a kernel for few rows holds in registers, at most 8.
+    /// The most rows of a gradient that a kernel for few rows holds in registers, at most 8.
     const FEW_ROWS: usize;
 
     /// Runs `operation` with the set's instructions.

@@ -18,7 +18,7 @@ pub(super) trait Simd: Copy {
     const LANES: usize;
     /// Rows of a tile of sums that is two vectors wide.
     const TILE_ROWS: usize;
-    /// Rows of a tile of dot products with eight other rows.
+    /// Rows of a tile of dot products with four other rows.
     const DOT_ROWS: usize;
 
     fn splat(self, x: f32) -> Self::F;
@@ -138,13 +138,20 @@ impl Simd for Portable {
 /// The CPU has AVX2.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn transposed(rows: [__m256; 8]) -> [[f32; 8]; 8] {
+unsafe fn transposed(rows: [&[f32]; 8]) -> [[f32; 8]; 8] {
     let mut out = [[0.0; 8]; 8];
-    // SAFETY: the CPU has AVX2, as the caller promises, and each row of `out` has room for a vector.
+    // SAFETY: the CPU has AVX2, as the caller promises; `from` holds a vector, and each row of `out` has room for one. No
+    // closures: a closure is not compiled for the set.
     unsafe {
+        let mut loaded = [_mm256_setzero_ps(); 8];
+        for (to, from) in loaded.iter_mut().zip(rows) {
+            let from = &from[..8];
+            *to = _mm256_loadu_ps(from.as_ptr());
+        }
         let mut fours = [_mm256_setzero_ps(); 8];
         for half in 0..2 {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|row| rows[4 * half + row]);
+            let first = 4 * half;
+            let [a, b, c, d] = [loaded[first], loaded[first + 1], loaded[first + 2], loaded[first + 3]];
             let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
             let (other_low, other_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
             fours[4 * half] = _mm256_shuffle_ps::<0b01_00_01_00>(low, other_low);
@@ -261,9 +268,8 @@ macro_rules! x86 {
 
             #[inline(always)]
             fn transposed(self, rows: [&[f32]; 8]) -> [[f32; 8]; 8] {
-                let rows = rows.map(|row| &row[..8]);
-                // SAFETY: `self` proves that the CPU has AVX2, and every row holds eight elements.
-                unsafe { transposed(rows.map(|row| _mm256_loadu_ps(row.as_ptr()))) }
+                // SAFETY: `self` proves that the CPU has AVX2.
+                unsafe { transposed(rows) }
             }
         }
     };
