@@ -27,6 +27,15 @@ pub(crate) const NIBBLE_COLUMN: [usize; WORD_COLUMNS] = [0, 2, 4, 6, 1, 3, 5, 7]
 /// The shift, in bits, that brings each of a word's eight columns to the lowest nibble.
 pub(crate) const COLUMN_SHIFT: [u32; WORD_COLUMNS] = [0, 16, 4, 20, 8, 24, 12, 28];
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Lines of memory so many bytes apart share a set of a first-level cache, as it is on x86.
+const WAY: usize = 4096;
+
+/// Lines that a set holds, roughly: 8 or 12, and 16 to be found in two runs.
+const WAYS: usize = 16;
+
 /// Scales below this have products far from the end of f32.
 const LARGE: f32 = 1e30;
 
@@ -81,6 +90,14 @@ fn widened<T: Element, S: Simd>(simd: S, from: &[T], count: usize) -> Aligned<ST
         _ => T::widen(simd, &from[..count], &mut out.0[..count]),
     }
     out
+}
+
+/// Asks for a strip of columns.
+#[inline(always)]
+fn prefetch_columns<T, S: Simd>(simd: S, from: &[T], start: usize) {
+    for column in (0..STRIP_COLUMNS).step_by(LINE / size_of::<T>()) {
+        simd.prefetch(from, start + column);
+    }
 }
 
 /// A packed weight whose lengths agree with each other.
@@ -224,6 +241,12 @@ impl<'a> Packed<'a> {
         strip.pad(&self.qzeros[group * self.row_words() + strip.word..])
     }
 
+    /// The zero points of one group.
+    #[inline(always)]
+    pub(crate) fn zeros(&self, group: usize) -> &'a [i32] {
+        &self.qzeros[group * self.row_words()..][..self.row_words()]
+    }
+
     /// A strip of one group's scales as f32 (exact), zero beyond its columns.
     #[inline(always)]
     pub(crate) fn scale_strip<S: Simd>(&self, simd: S, group: usize, strip: Strip) -> Aligned<STRIP_COLUMNS> {
@@ -235,10 +258,33 @@ impl<'a> Packed<'a> {
         }
     }
 
+    /// Asks for a strip of one group's zero points and scales; there may be no such group.
+    #[inline(always)]
+    pub(crate) fn prefetch_group<S: Simd>(&self, simd: S, group: usize, strip: Strip) {
+        simd.prefetch(self.qzeros, group * self.row_words() + strip.word);
+        let start = group * self.out_features + strip.column();
+        match self.scales {
+            Scales::F16(scales) => prefetch_columns(simd, scales, start),
+            Scales::Bf16(scales) => prefetch_columns(simd, scales, start),
+            Scales::F32(scales) => prefetch_columns(simd, scales, start),
+        }
+    }
+
     /// Whether fifteen times any scale of these groups is finite in the dtype that weights are rounded to.
     #[inline(always)]
     pub(crate) fn weights_are_finite(&self, groups: Range<usize>) -> bool {
-        let range = groups.start * self.out_features..groups.end * self.out_features;
+        self.scales_are_small(groups.start * self.out_features..groups.end * self.out_features)
+    }
+
+    /// The same, in some strips of one group.
+    #[inline(always)]
+    pub(crate) fn strips_are_finite(&self, group: usize, strips: [usize; 2]) -> bool {
+        let [start, end] = strips.map(|strip| (strip * STRIP_COLUMNS).min(self.out_features));
+        self.scales_are_small(group * self.out_features + start..group * self.out_features + end)
+    }
+
+    #[inline(always)]
+    fn scales_are_small(&self, range: Range<usize>) -> bool {
         match self.scales {
             Scales::F16(scales) => f16::largest(&scales[range]) * 15.0 < 65520.0,
             Scales::Bf16(scales) => bf16::largest(&scales[range]) < LARGE,
@@ -283,6 +329,14 @@ impl<'a> Packed<'a> {
         self.row_words().div_ceil(STRIP_WORDS)
     }
 
+    /// How many rows make a run, at most `longest`: a strip of them, and one of the next, is to stay in a first-level cache.
+    pub(crate) fn run(&self, longest: usize) -> usize {
+        let bytes = self.row_words() * size_of::<i32>();
+        // After so many rows, a cache line is for the same set again.
+        let sets = WAY >> bytes.trailing_zeros().min(WAY.trailing_zeros());
+        (WAYS / 2 * sets).clamp(2, longest)
+    }
+
     /// Cuts `rows` where the group changes, and after `longest` rows.
     pub(crate) fn segments(
         &self,
@@ -295,7 +349,13 @@ impl<'a> Packed<'a> {
             let first = next;
             let group = first / group_size;
             next = rows.end.min((group + 1) * group_size).min(first + longest);
-            (first < rows.end).then(|| Segment { group, first, count: next - first })
+            (first < rows.end).then(|| Segment {
+                group,
+                first,
+                count: next - first,
+                begins: first == rows.start || first.is_multiple_of(group_size),
+                ends: next == rows.end || next.is_multiple_of(group_size),
+            })
         })
     }
 }
@@ -309,6 +369,10 @@ pub(crate) struct Segment {
     pub(crate) first: usize,
     /// How many rows.
     pub(crate) count: usize,
+    /// Whether it is the first of its group, among the rows that were cut.
+    pub(crate) begins: bool,
+    /// Whether it is the last one.
+    pub(crate) ends: bool,
 }
 
 /// Consecutive words of a row, as many as a cache line holds, fewer at the end of the row.

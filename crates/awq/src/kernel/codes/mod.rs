@@ -8,8 +8,11 @@
 //! Activations or scales so large that these sums or AutoAWQ's rounded weights could overflow go the other way, as
 //! does an odd group size, whose rows do not pair up.
 
-mod block;
+mod direct;
+mod panel;
 mod piece;
+mod strips;
+mod zeros;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -53,7 +56,7 @@ pub(crate) fn forward<T: Element>(
     let extraordinary = AtomicBool::new(false);
     let split = Split::new(packed, rows, pool.threads());
     in_parts(packed, &split, bias, y, pool, isa, &|piece, sums| {
-        let task = PieceTask { x, packed, piece, next: split.after(piece), rows, sums };
+        let task = PieceTask { x, packed, piece, next: split.after(piece), rows, sums, finite: true };
         if dispatch(isa, task) == Outcome::NotThisWay {
             extraordinary.store(true, Ordering::Relaxed);
         }

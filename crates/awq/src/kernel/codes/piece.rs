@@ -1,13 +1,15 @@
 //! One task: some rows of the weight in some strips, run by run; while one is multiplied, the next is fetched.
 
+use std::cell::Cell;
+
 use half::bf16;
 
 use super::Outcome;
-use super::block::{Block, Buffers, FEW, LONG_RUN, RUN};
-use crate::kernel::ahead::Ahead;
-use crate::kernel::packed::Packed;
+use super::direct::Direct;
+use super::panel::Paneled;
+use crate::kernel::packed::{Packed, STRIP_COLUMNS, Segment};
 use crate::kernel::parts::{Piece, Sums};
-use crate::kernel::simd::{CodeJob, CodePairs, Operation, Simd};
+use crate::kernel::simd::{Aligned, CodePairs, Operation, Simd};
 
 /// Adds a piece's products to `sums`, `[strips, M]`.
 pub(super) struct PieceTask<'a> {
@@ -18,52 +20,59 @@ pub(super) struct PieceTask<'a> {
     pub(super) next: Option<Piece>,
     pub(super) rows: usize,
     pub(super) sums: &'a mut [Sums],
+    /// Whether no scale was too large so far.
+    pub(super) finite: bool,
+}
+
+thread_local! {
+    static KEPT: Cell<Vec<Sums>> = const { Cell::new(Vec::new()) };
 }
 
 impl Operation for PieceTask<'_> {
     type Output = Outcome;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Outcome {
-        let mut outcome = Outcome::NotThisWay;
-        if let Some(pairs) = simd.pairs() {
-            pairs.vectorize_codes(WithPairs { task: self, outcome: &mut outcome });
+    fn run<S: Simd>(mut self, simd: S) -> Outcome {
+        let Some(pairs) = simd.pairs() else { return Outcome::NotThisWay };
+        match self.rows {
+            1 => self.direct::<_, 1>(pairs),
+            2 => self.direct::<_, 2>(pairs),
+            3 => self.direct::<_, 3>(pairs),
+            4 => self.direct::<_, 4>(pairs),
+            5 => self.direct::<_, 5>(pairs),
+            6 => self.direct::<_, 6>(pairs),
+            _ => pairs.vectorize_codes(Paneled(&mut self)),
         }
-        outcome
+        if self.finite { Outcome::Made } else { Outcome::NotThisWay }
     }
 }
 
-struct WithPairs<'a, 'b> {
-    task: PieceTask<'a>,
-    outcome: &'b mut Outcome,
+impl PieceTask<'_> {
+    #[inline(always)]
+    fn direct<A: CodePairs, const M: usize>(&mut self, pairs: A) {
+        let mut kept = KEPT.take();
+        if kept.len() < self.sums.len() {
+            kept.resize(self.sums.len(), Aligned([0.0; STRIP_COLUMNS]));
+        }
+        let totals = &mut kept[..self.sums.len()];
+        pairs.vectorize_codes(Direct::<M> { task: self, totals });
+        KEPT.set(kept);
+    }
 }
 
-impl CodeJob for WithPairs<'_, '_> {
-    #[inline(always)]
-    fn run<A: CodePairs>(self, pairs: A) {
-        let PieceTask { x, packed, piece, next, rows, sums } = self.task;
-        let simd = pairs.simd();
-        if !packed.weights_are_finite(packed.groups(piece.weight_rows())) {
-            return;
+/// The activations that a run meets, as left sides of its steps.
+#[inline(always)]
+pub(super) fn pack<const M: usize>(
+    x: &[bf16],
+    packed: &Packed<'_>,
+    segment: Segment,
+    steps: &mut [[f32; M]],
+) {
+    for (row, x) in x.chunks_exact(packed.in_features()).enumerate() {
+        let x = x[segment.first..][..segment.count].as_chunks().0;
+        for (step, [first, second]) in steps.iter_mut().zip(x) {
+            let bits = u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16;
+            step[row] = f32::from_bits(bits);
         }
-        let mut buffers = Buffers::new();
-        let run = if rows <= FEW { RUN } else { LONG_RUN };
-        for segment in packed.segments(piece.weight_rows(), run) {
-            for index in 0..piece.width() {
-                let strip = packed.strip(piece.strips[0] + index);
-                let block = Block {
-                    pairs,
-                    packed,
-                    segment,
-                    strip,
-                    x: &x[segment.first..],
-                    scales: &simd.by_nibble(&packed.scale_strip(simd, segment.group, strip)),
-                    sums: &mut sums[index * rows..],
-                    rows,
-                };
-                block.run(&mut buffers, Ahead::new(packed, piece, next, segment, index));
-            }
-        }
-        *self.outcome = Outcome::Made;
     }
 }

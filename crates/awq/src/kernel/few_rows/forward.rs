@@ -77,11 +77,12 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
             for (x, to) in x.chunks_exact(packed.in_features()).zip(&mut left) {
                 T::widen(simd, &x[segment.first..][..segment.count], &mut to[..segment.count]);
             }
+            let mut ahead = Ahead::new(packed, piece, next, segment);
             for (index, sums) in sums.chunks_exact_mut(rows).enumerate() {
                 let strip = packed.strip(piece.strips[0] + index);
-                let ahead = Ahead::new(packed, piece, next, segment, index);
                 let mut run = Run { weigh, packed, segment, strip, sums, left: &left, kept: &mut kept };
-                run.add(simd, ahead);
+                run.add(simd, &mut ahead);
+                ahead.turn(segment.count);
             }
         }
     }

@@ -67,7 +67,7 @@ struct Pass {
 
 impl<W: Weigh> Run<'_, W> {
     #[inline(always)]
-    pub(super) fn add<S: Simd>(&mut self, simd: S, ahead: Ahead<'_>) {
+    pub(super) fn add<S: Simd>(&mut self, simd: S, ahead: &mut Ahead<'_>) {
         let columns = Columns::read(simd, self.packed, self.segment.group, self.strip);
         if self.strip.words < STRIP_WORDS {
             self.keep_padded(simd, ahead);
@@ -94,12 +94,10 @@ impl<W: Weigh> Run<'_, W> {
 
     /// Keeps the words of a strip that does not fill its vectors.
     #[inline(always)]
-    fn keep_padded<S: Simd>(&mut self, simd: S, mut ahead: Ahead<'_>) {
+    fn keep_padded<S: Simd>(&mut self, simd: S, ahead: &mut Ahead<'_>) {
         let rows = self.packed.rows(self.segment).chunks_exact(self.packed.row_words());
-        for (index, (words, kept)) in rows.zip(self.kept.iter_mut()).enumerate() {
-            if index % 2 == 0 {
-                ahead.fetch(simd);
-            }
+        for (words, kept) in rows.zip(self.kept.iter_mut()) {
+            ahead.fetch(simd);
             let words = self.strip.pad(&words[self.strip.word..]);
             for (words, kept) in words.chunks_exact(S::LANES).zip(kept) {
                 simd.store_words(simd.words(words), kept);
@@ -114,7 +112,7 @@ impl<W: Weigh> Run<'_, W> {
         simd: S,
         columns: &Columns,
         row: usize,
-        ahead: Ahead<'_>,
+        ahead: &mut Ahead<'_>,
     ) -> usize {
         for word in (0..STRIP_WORDS).step_by(S::LANES) {
             // One by one, so that every shift is by a constant.
@@ -141,7 +139,7 @@ impl<W: Weigh> Run<'_, W> {
         columns: &Columns,
         pass: Pass,
         from: Words,
-        mut ahead: Ahead<'_>,
+        ahead: &mut Ahead<'_>,
     ) {
         let Pass { row, word, nibble } = pass;
         let Some(left) = self.left[row..].first_chunk::<R>() else { return };
@@ -158,7 +156,7 @@ impl<W: Weigh> Run<'_, W> {
         for ((index, words), kept) in rows.enumerate().zip(self.kept.iter_mut()) {
             let kept = &mut kept[word / S::LANES];
             let mut codes = if from == Words::New {
-                if word == 0 && index % 2 == 0 {
+                if word == 0 {
                     ahead.fetch(simd);
                 }
                 let words = simd.words(&words[self.strip.word + word..]);

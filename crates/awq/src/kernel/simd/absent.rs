@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use half::bf16;
 
-use super::{Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd};
+use super::{Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd, StripPairs};
 
 /// Never made.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,7 @@ impl<S: Simd> CodePairs for Absent<S> {
     fn vectorize_codes(self, _: impl CodeJob) {
         match self.0 {}
     }
-    fn load_strip(self, _: &[i32], _: usize) -> S::U {
+    fn load_pair(self, _: &StripPairs<'_>, _: usize) -> [S::U; 2] {
         match self.0 {}
     }
     fn low_nibbles(self, _: S::U, _: S::U) -> S::U {

@@ -202,9 +202,9 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(self, words: &[i32], index: usize) {
+    fn prefetch<T>(self, from: &[T], index: usize) {
         // SAFETY: a prefetch has no effect on memory, wherever it points.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(words.as_ptr().wrapping_add(index).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(index).cast()) };
     }
 
     // The permutations read the low three bits of each index; the fourth chooses between them.

@@ -6,8 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::avx512_bf16::Bf16Pairs;
-use super::{CodeJob, CodePairs};
-use crate::kernel::packed::STRIP_WORDS;
+use super::{CodeJob, CodePairs, StripPairs};
 
 /// bf16 of -16 to 15, found by the low five bits.
 const DIFFERENCES: [u16; 32] = {
@@ -20,8 +19,8 @@ const DIFFERENCES: [u16; 32] = {
     table
 };
 
-/// The lower halves of lanes.
-const LOWER_HALVES: __mmask32 = 0x5555_5555;
+/// Bits of the second operand where the first one has ones, of the third elsewhere.
+const CHOOSE: i32 = 0b1100_1010;
 
 /// Calls an intrinsic without memory operands.
 macro_rules! register {
@@ -46,6 +45,7 @@ impl Bf16Pairs {
 impl CodePairs for Bf16Pairs {
     #[inline(always)]
     fn vectorize_codes(self, job: impl CodeJob) {
+        #[inline(never)]
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
         fn inner(pairs: Bf16Pairs, job: impl CodeJob) {
             job.run(pairs);
@@ -55,21 +55,26 @@ impl CodePairs for Bf16Pairs {
     }
 
     #[inline(always)]
-    fn load_strip(self, words: &[i32], count: usize) -> __m512i {
-        let words = &words[..count.min(STRIP_WORDS)];
-        let mask = 0xffff_u16 >> (STRIP_WORDS - words.len());
-        // SAFETY: the mask keeps the load within `words`.
-        unsafe { _mm512_maskz_loadu_epi32(mask, words.as_ptr()) }
+    fn load_pair(self, rows: &StripPairs<'_>, index: usize) -> [__m512i; 2] {
+        let [first, second] = rows.pair(index);
+        // SAFETY: both have as many words as a vector.
+        unsafe { [_mm512_loadu_si512(first.cast()), _mm512_loadu_si512(second.cast())] }
     }
 
     #[inline(always)]
     fn low_nibbles(self, first: __m512i, second: __m512i) -> __m512i {
-        register!(_mm512_mask_mov_epi16(_mm512_slli_epi32::<16>(second), LOWER_HALVES, first))
+        register!({
+            let lower = _mm512_set1_epi32(0xffff);
+            _mm512_ternarylogic_epi32::<CHOOSE>(lower, first, _mm512_slli_epi32::<16>(second))
+        })
     }
 
     #[inline(always)]
     fn high_nibbles(self, first: __m512i, second: __m512i) -> __m512i {
-        register!(_mm512_mask_mov_epi16(second, LOWER_HALVES, _mm512_srli_epi32::<16>(first)))
+        register!({
+            let lower = _mm512_set1_epi32(0xffff);
+            _mm512_ternarylogic_epi32::<CHOOSE>(lower, _mm512_srli_epi32::<16>(first), second)
+        })
     }
 
     #[inline(always)]

@@ -23,7 +23,7 @@ use half::{bf16, f16};
 
 pub(crate) use self::absent::Absent;
 pub(crate) use self::arithmetic::{Arithmetic, Job, PackLeft, Single};
-pub(crate) use self::codes::{CodeJob, CodePairs, Words};
+pub(crate) use self::codes::{CodeJob, CodePairs, RowPairs, StripPairs, Words};
 pub(crate) use self::portable::Portable;
 
 use super::isa::Isa;
@@ -117,8 +117,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn next(self, x: Self::U) -> Self::U;
     /// `table[x & 15]` for every lane.
     fn lookup(self, table: &Table, x: Self::U) -> Self::F;
-    /// Asks for the cache line of a word, which may lie beyond the end.
-    fn prefetch(self, words: &[i32], index: usize);
+    /// Asks for the cache line of an element, which may lie beyond the end.
+    fn prefetch<T>(self, from: &[T], index: usize);
     /// Turns `LANES` rows of [`STRIP_WORDS`] words, `stride` apart, into one vector for each word.
     fn transpose(self, words: &[i32], stride: usize, out: &mut [Self::U; STRIP_WORDS]);
     /// The first words of `from`.

@@ -239,8 +239,8 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn prefetch(self, words: &[i32], index: usize) {
-        let line = words.as_ptr().wrapping_add(index).addr();
+    fn prefetch<T>(self, from: &[T], index: usize) {
+        let line = from.as_ptr().wrapping_add(index).addr();
         // SAFETY: a prefetch has no effect on memory, wherever it points.
         unsafe { asm!("prfm pldl1keep, [{}]", in(reg) line, options(nomem, nostack, preserves_flags)) };
     }

@@ -151,7 +151,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn prefetch(self, _: &[i32], _: usize) {}
+    fn prefetch<T>(self, _: &[T], _: usize) {}
 
     #[inline(always)]
     fn lookup(self, table: &Table, x: Self::U) -> Self::F {

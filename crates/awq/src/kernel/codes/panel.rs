@@ -1,0 +1,129 @@
+//! More rows of activations: a strip of a run is unpacked once, and multiplied tile by tile.
+
+use super::MOST_ROWS;
+use super::piece::{PieceTask, pack};
+use super::strips::{LONGEST, Padded, Strips, strips};
+use super::zeros::{HALF, Zeros};
+use crate::kernel::ahead::Ahead;
+use crate::kernel::packed::{STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
+use crate::kernel::parts::Sums;
+use crate::kernel::simd::{Aligned, CodeJob, CodePairs, Simd, StripPairs};
+
+/// The most rows of activations in a tile.
+const TILE: usize = 6;
+
+/// The pairs of differences of a strip, by nibble: the right sides of a run's steps.
+type Panel = [Aligned<STRIP_COLUMNS>; LONGEST / 2];
+
+/// The products of a piece, for seven rows of activations and more.
+pub(super) struct Paneled<'a, 'b>(pub(super) &'b mut PieceTask<'a>);
+
+impl CodeJob for Paneled<'_, '_> {
+    #[inline(always)]
+    fn run<A: CodePairs>(self, pairs: A) {
+        let simd = pairs.simd();
+        let PieceTask { x, packed, piece, next, rows, sums, finite } = self.0;
+        let (packed, piece, rows) = (*packed, *piece, *rows);
+        let mut steps = [[0.0; MOST_ROWS]; LONGEST / 2];
+        let mut panel: Panel = [Aligned([0.0; STRIP_COLUMNS]); LONGEST / 2];
+        let mut padded = Padded::new();
+        for segment in packed.segments(piece.weight_rows(), LONGEST) {
+            let steps = &mut steps[..segment.count / 2];
+            pack(x, packed, segment, steps);
+            let mut ahead = Ahead::new(packed, piece, *next, segment);
+            let mut of_strips = sums.chunks_exact_mut(rows).enumerate();
+            for Strips { rows: words, zeros, words: [start, end] } in
+                strips(packed, piece, segment, &mut padded)
+            {
+                for (word, (index, sums)) in (start..end).step_by(STRIP_WORDS).zip(of_strips.by_ref()) {
+                    let strip = packed.strip(piece.strips[0] + index);
+                    unpack(
+                        pairs,
+                        Zeros::new(pairs, &zeros[word..]),
+                        words.strip(word),
+                        &mut panel,
+                        &mut ahead,
+                    );
+                    ahead.turn(segment.count);
+                    let scales = simd.by_nibble(&packed.scale_strip(simd, segment.group, strip));
+                    let mut tiles = Tiles { pairs, panel: &panel, steps, scales: &scales, sums };
+                    // Of nearly equal heights.
+                    let count = rows.div_ceil(TILE);
+                    for index in 0..count {
+                        let (row, end) = (rows * index / count, rows * (index + 1) / count);
+                        match end - row {
+                            3 => tiles.add::<3>(row),
+                            4 => tiles.add::<4>(row),
+                            5 => tiles.add::<5>(row),
+                            _ => tiles.add::<TILE>(row),
+                        }
+                    }
+                }
+            }
+            if segment.ends {
+                *finite &= packed.strips_are_finite(segment.group, piece.strips);
+            }
+        }
+    }
+}
+
+/// Writes the differences of all pairs of rows.
+#[inline(always)]
+fn unpack<A: CodePairs>(
+    pairs: A,
+    zeros: Zeros<A>,
+    words: StripPairs<'_>,
+    panel: &mut Panel,
+    ahead: &mut Ahead<'_>,
+) {
+    let simd = pairs.simd();
+    for (index, to) in panel[..words.count()].iter_mut().enumerate() {
+        ahead.fetch(simd);
+        ahead.fetch(simd);
+        let right = zeros.differences::<0, WORD_COLUMNS>(pairs, pairs.load_pair(&words, index));
+        for (v, right) in right.into_iter().enumerate() {
+            simd.store(right, &mut to.0[v * STRIP_WORDS..]);
+        }
+    }
+}
+
+/// A strip of a run, unpacked.
+struct Tiles<'a, A> {
+    pairs: A,
+    panel: &'a Panel,
+    steps: &'a [[f32; MOST_ROWS]],
+    scales: &'a Sums,
+    /// Of all rows.
+    sums: &'a mut [Sums],
+}
+
+impl<A: CodePairs> Tiles<'_, A> {
+    /// Adds the products of rows `row ..+ R`.
+    #[inline(always)]
+    fn add<const R: usize>(&mut self, row: usize) {
+        let (pairs, simd) = (self.pairs, self.pairs.simd());
+        let Some(to) = self.sums[row..].first_chunk_mut::<R>() else { return };
+        for first in (0..WORD_COLUMNS).step_by(HALF) {
+            let mut sums = [[simd.splat(0.0); HALF]; R];
+            for (steps, from) in self.steps.iter().zip(self.panel) {
+                let Some(left) = steps[row..].first_chunk::<R>() else { return };
+                let mut right = [simd.splat(0.0); HALF];
+                for (v, right) in right.iter_mut().enumerate() {
+                    *right = simd.load(&from.0[(first + v) * STRIP_WORDS..]);
+                }
+                for (sums, left) in sums.iter_mut().zip(left) {
+                    for (sum, right) in sums.iter_mut().zip(right) {
+                        *sum = pairs.step(*left, right, *sum);
+                    }
+                }
+            }
+            for (to, sums) in to.iter_mut().zip(sums) {
+                for (v, sum) in sums.into_iter().enumerate() {
+                    let at = (first + v) * STRIP_WORDS;
+                    let to = &mut to.0[at..];
+                    simd.store(simd.mul_add(simd.load(&self.scales.0[at..]), sum, simd.load(to)), to);
+                }
+            }
+        }
+    }
+}
