@@ -16,7 +16,7 @@
 //! | `dequantize` | the dense weight, for the tests |
 //! | `simd`, `isa` | instruction sets, and the choice among them |
 //! | `element`, `rounding` | dtypes of activations |
-//! | `parts`, `ahead` | how products with few rows are cut, and what they fetch |
+//! | `parts`, `strips`, `ahead` | how products with few rows are cut, and what they fetch |
 //! | `output`, `parallel` | tasks, and what each may write |
 #![allow(
     clippy::inline_always,
@@ -41,6 +41,7 @@ mod parallel;
 mod parts;
 mod rounding;
 mod simd;
+mod strips;
 #[cfg(test)]
 mod tests;
 mod weights;

@@ -4,12 +4,12 @@
 //! the sums of a group are kept unscaled.
 
 use super::piece::{PieceTask, pack};
-use super::strips::{Padded, Strips, strips};
 use super::zeros::{HALF, Zeros};
 use crate::kernel::ahead::Ahead;
 use crate::kernel::packed::{STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
 use crate::kernel::parts::Sums;
-use crate::kernel::simd::{CodeJob, CodePairs, Simd, StripPairs};
+use crate::kernel::simd::{CodeJob, CodePairs, Lanes, Simd, StripRows};
+use crate::kernel::strips::{Padded, Strips, strips};
 
 /// The most weight rows in a run.
 const LONGEST: usize = 32;
@@ -17,6 +17,14 @@ const LONGEST: usize = 32;
 /// The most rows of activations whose sums of a whole strip are in registers at once; of more, those of one half are, and
 /// then those of the other.
 const AT_ONCE: usize = 2;
+
+/// The most rows for which reading is what takes the time, and runs are short. With more, runs are long, and words are kept
+/// side by side for the second half: in the weight, a row's worth apart, they would fall out of a first-level cache before
+/// they are met again.
+const READING: usize = 3;
+
+/// A run's words, two rows at a time.
+type Kept = [[Lanes; 2]; LONGEST / 2];
 
 /// The products of a piece, for `M` rows of activations; `[strips, M]` sums.
 pub(super) struct Direct<'a, 'b, const M: usize> {
@@ -34,7 +42,9 @@ impl<const M: usize> CodeJob for Direct<'_, '_, M> {
         let (totals, sums) = (self.totals.as_chunks_mut::<M>().0, sums.as_chunks_mut::<M>().0);
         let mut steps = [[0.0; M]; LONGEST / 2];
         let mut padded = Padded::new();
-        for segment in packed.segments(piece.weight_rows(), packed.run(LONGEST)) {
+        let mut kept: Kept = [[Lanes([0; STRIP_WORDS]); 2]; LONGEST / 2];
+        let longest = if M <= READING { packed.run(LONGEST) } else { LONGEST };
+        for segment in packed.segments(piece.weight_rows(), longest) {
             let steps = &mut steps[..segment.count / 2];
             pack(x, packed, segment, steps);
             let mut ahead = Ahead::new(packed, piece, *next, segment);
@@ -45,10 +55,10 @@ impl<const M: usize> CodeJob for Direct<'_, '_, M> {
                     let words = rows.strip(word);
                     let mut block = Block { pairs, begins: segment.begins, zeros, words, steps, totals };
                     if M <= AT_ONCE {
-                        block.add::<0, WORD_COLUMNS>(&mut ahead);
+                        block.add::<0, WORD_COLUMNS>(&mut kept, &mut ahead);
                     } else {
-                        block.add::<0, HALF>(&mut ahead);
-                        block.add::<HALF, HALF>(&mut ahead);
+                        block.add::<0, HALF>(&mut kept, &mut ahead);
+                        block.add::<HALF, HALF>(&mut kept, &mut ahead);
                     }
                     ahead.turn(segment.count);
                 }
@@ -87,7 +97,7 @@ struct Block<'a, A: CodePairs, const M: usize> {
     /// Whether the run is the first of its group: there are no sums yet.
     begins: bool,
     zeros: Zeros<A>,
-    words: StripPairs<'a>,
+    words: StripRows<'a>,
     steps: &'a [[f32; M]],
     totals: &'a mut [Sums; M],
 }
@@ -95,7 +105,7 @@ struct Block<'a, A: CodePairs, const M: usize> {
 impl<A: CodePairs, const M: usize> Block<'_, A, M> {
     /// Adds the products of `V` vectors, from the one of nibble `FIRST` on.
     #[inline(always)]
-    fn add<const FIRST: usize, const V: usize>(&mut self, ahead: &mut Ahead<'_>) {
+    fn add<const FIRST: usize, const V: usize>(&mut self, kept: &mut Kept, ahead: &mut Ahead<'_>) {
         let (pairs, simd) = (self.pairs, self.pairs.simd());
         let mut sums = [[simd.splat(0.0); V]; M];
         if !self.begins {
@@ -105,12 +115,24 @@ impl<A: CodePairs, const M: usize> Block<'_, A, M> {
                 }
             }
         }
-        assert_eq!(self.words.count(), self.steps.len(), "a step for each pair of rows");
-        for index in 0..self.steps.len() {
+        assert_eq!(self.words.pairs(), self.steps.len(), "a step for each pair of rows");
+        for index in 0..self.steps.len().min(kept.len()) {
             for _ in 0..V / HALF {
                 ahead.fetch(simd);
             }
-            let right = self.zeros.differences::<FIRST, V>(pairs, pairs.load_pair(&self.words, index));
+            let kept = &mut kept[index];
+            let (first, second);
+            if M > READING && FIRST > 0 {
+                (first, second) = (simd.load_words(&kept[0]), simd.load_words(&kept[1]));
+            } else {
+                let words = self.words.pair(index);
+                (first, second) = (simd.words(words[0]), simd.words(words[1]));
+                if M > READING {
+                    simd.store_words(first, &mut kept[0]);
+                    simd.store_words(second, &mut kept[1]);
+                }
+            }
+            let right = self.zeros.differences::<FIRST, V>(pairs, [first, second]);
             for (sums, left) in sums.iter_mut().zip(self.steps[index]) {
                 for (sum, right) in sums.iter_mut().zip(right) {
                     *sum = pairs.step(left, right, *sum);

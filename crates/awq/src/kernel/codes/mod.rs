@@ -11,7 +11,6 @@
 mod direct;
 mod panel;
 mod piece;
-mod strips;
 mod zeros;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,12 +2,12 @@
 
 use super::MOST_ROWS;
 use super::piece::{PieceTask, pack};
-use super::strips::{LONGEST, Padded, Strips, strips};
 use super::zeros::{HALF, Zeros};
 use crate::kernel::ahead::Ahead;
 use crate::kernel::packed::{STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
 use crate::kernel::parts::Sums;
-use crate::kernel::simd::{Aligned, CodeJob, CodePairs, Simd, StripPairs};
+use crate::kernel::simd::{Aligned, CodeJob, CodePairs, Simd, StripRows};
+use crate::kernel::strips::{LONGEST, Padded, Strips, strips};
 
 /// The most rows of activations in a tile.
 const TILE: usize = 6;
@@ -72,15 +72,17 @@ impl CodeJob for Paneled<'_, '_> {
 fn unpack<A: CodePairs>(
     pairs: A,
     zeros: Zeros<A>,
-    words: StripPairs<'_>,
+    words: StripRows<'_>,
     panel: &mut Panel,
     ahead: &mut Ahead<'_>,
 ) {
     let simd = pairs.simd();
-    for (index, to) in panel[..words.count()].iter_mut().enumerate() {
+    for (index, to) in panel[..words.pairs()].iter_mut().enumerate() {
         ahead.fetch(simd);
         ahead.fetch(simd);
-        let right = zeros.differences::<0, WORD_COLUMNS>(pairs, pairs.load_pair(&words, index));
+        let [first, second] = words.pair(index);
+        let (first, second) = (simd.words(first), simd.words(second));
+        let right = zeros.differences::<0, WORD_COLUMNS>(pairs, [first, second]);
         for (v, right) in right.into_iter().enumerate() {
             simd.store(right, &mut to.0[v * STRIP_WORDS..]);
         }

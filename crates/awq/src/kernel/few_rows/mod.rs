@@ -7,6 +7,7 @@
 mod forward;
 mod grad_input;
 mod run;
+mod tiling;
 mod weigh;
 mod workspace;
 

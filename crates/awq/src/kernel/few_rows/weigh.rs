@@ -1,13 +1,15 @@
 //! How a weight follows from a difference of codes and a scale, with columns in the lanes.
+//!
+//! A difference comes multiplied by what its nibble counts in the word, a power of two that the scale is divided by.
 
 use crate::kernel::packed::Rounding;
 use crate::kernel::simd::Simd;
 
 /// One way.
 pub(super) trait Weigh: Copy {
-    /// What the weights of a vector of columns are made of, given their scales.
-    fn prepared<S: Simd>(self, simd: S, scales: S::F) -> [S::F; 2];
-    /// The weights, or what times the scales is the weights.
+    /// What the weights of a vector of columns are made of, given their scales, and what the nibble counts.
+    fn prepared<S: Simd>(self, simd: S, scales: S::F, place: f32) -> [S::F; 2];
+    /// The weights, or what times the first that was prepared is the weights.
     fn weights<S: Simd>(self, simd: S, differences: S::F, prepared: [S::F; 2]) -> S::F;
     /// A sum of products joins the others.
     fn add<S: Simd>(self, simd: S, sum: S::F, total: S::F, prepared: [S::F; 2]) -> S::F;
@@ -19,8 +21,8 @@ pub(super) struct Unrounded;
 
 impl Weigh for Unrounded {
     #[inline(always)]
-    fn prepared<S: Simd>(self, _: S, scales: S::F) -> [S::F; 2] {
-        [scales; 2]
+    fn prepared<S: Simd>(self, simd: S, scales: S::F, place: f32) -> [S::F; 2] {
+        [simd.mul(scales, simd.splat(1.0 / place)); 2]
     }
 
     #[inline(always)]
@@ -47,7 +49,8 @@ pub(super) struct Split {
 
 impl Weigh for Split {
     #[inline(always)]
-    fn prepared<S: Simd>(self, simd: S, scales: S::F) -> [S::F; 2] {
+    fn prepared<S: Simd>(self, simd: S, scales: S::F, place: f32) -> [S::F; 2] {
+        let scales = simd.mul(scales, simd.splat(1.0 / place));
         [scales, simd.mul(scales, simd.splat(self.factor))]
     }
 
@@ -69,13 +72,14 @@ pub(super) struct Rounded(pub(super) Rounding);
 
 impl Weigh for Rounded {
     #[inline(always)]
-    fn prepared<S: Simd>(self, _: S, scales: S::F) -> [S::F; 2] {
-        [scales; 2]
+    fn prepared<S: Simd>(self, simd: S, scales: S::F, place: f32) -> [S::F; 2] {
+        // Any scale: the least ones cannot be divided exactly.
+        [scales, simd.splat(1.0 / place)]
     }
 
     #[inline(always)]
-    fn weights<S: Simd>(self, simd: S, differences: S::F, [scales, _]: [S::F; 2]) -> S::F {
-        simd.round(simd.mul(differences, scales), self.0)
+    fn weights<S: Simd>(self, simd: S, differences: S::F, [scales, unit]: [S::F; 2]) -> S::F {
+        simd.round(simd.mul(simd.mul(differences, unit), scales), self.0)
     }
 
     #[inline(always)]
@@ -90,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::kernel::isa::Isa;
-    use crate::kernel::simd::{Operation, dispatch};
+    use crate::kernel::simd::{Operation, PLACES, dispatch};
 
     /// Sixteen scales, all with one difference, weighed in two ways.
     struct TwoWays {
@@ -110,11 +114,15 @@ mod tests {
             for scales in self.scales.chunks_exact(S::LANES) {
                 let mut weights = [[0.0; 16]; 2];
                 let scales = simd.load(scales);
-                let [one, other] = [split.prepared(simd, scales), rounded.prepared(simd, scales)];
-                simd.store(split.weights(simd, differences, one), &mut weights[0]);
-                simd.store(rounded.weights(simd, differences, other), &mut weights[1]);
-                let [one, other] = weights.map(|weights| weights.map(f32::to_bits));
-                assert_eq!(one, other, "{} times {:?}", self.difference, self.scales);
+                for place in PLACES {
+                    let [one, other] =
+                        [split.prepared(simd, scales, place), rounded.prepared(simd, scales, place)];
+                    let differences = simd.mul(differences, simd.splat(place));
+                    simd.store(split.weights(simd, differences, one), &mut weights[0]);
+                    simd.store(rounded.weights(simd, differences, other), &mut weights[1]);
+                    let [one, other] = weights.map(|weights| weights.map(f32::to_bits));
+                    assert_eq!(one, other, "{} times {:?}, times {place}", self.difference, self.scales);
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use half::bf16;
 
-use super::{Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd, StripPairs};
+use super::{Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd};
 
 /// Never made.
 #[derive(Debug, Clone, Copy)]
@@ -40,9 +40,6 @@ impl<S: Simd> PackLeft<bf16> for Absent<S> {
 
 impl<S: Simd> CodePairs for Absent<S> {
     fn vectorize_codes(self, _: impl CodeJob) {
-        match self.0 {}
-    }
-    fn load_pair(self, _: &StripPairs<'_>, _: usize) -> [S::U; 2] {
         match self.0 {}
     }
     fn low_nibbles(self, _: S::U, _: S::U) -> S::U {

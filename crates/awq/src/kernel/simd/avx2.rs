@@ -257,11 +257,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn low_codes(self, x: Self::U) -> Self::F {
+    fn codes_in_place(self, x: Self::U, nibble: usize) -> Self::F {
         register!({
             // 2^23, whose last fraction bits count ones.
             let offset = _mm256_castps_si256(_mm256_set1_ps(CODE_OFFSET));
-            _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(x, _mm256_set1_epi32(15)), offset))
+            let mask = _mm256_set1_epi32(15 << (4 * nibble));
+            _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(x, mask), offset))
         })
     }
 

@@ -231,10 +231,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn low_codes(self, x: Self::U) -> Self::F {
+    fn codes_in_place(self, x: Self::U, nibble: usize) -> Self::F {
         register!({
-            // (x & 15) | 2^23, whose last fraction bits count ones.
-            let [mask, offset] = [_mm512_set1_epi32(15), _mm512_castps_si512(_mm512_set1_ps(CODE_OFFSET))];
+            // (x & mask) | 2^23, whose last fraction bits count ones.
+            let mask = _mm512_set1_epi32(15 << (4 * nibble));
+            let offset = _mm512_castps_si512(_mm512_set1_ps(CODE_OFFSET));
             _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0b1111_1000>(offset, x, mask))
         })
     }

@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::avx512_bf16::Bf16Pairs;
-use super::{CodeJob, CodePairs, StripPairs};
+use super::{CodeJob, CodePairs};
 
 /// bf16 of -16 to 15, found by the low five bits.
 const DIFFERENCES: [u16; 32] = {
@@ -52,13 +52,6 @@ impl CodePairs for Bf16Pairs {
         }
         // SAFETY: `self` proves that the CPU has these features.
         unsafe { inner(self, job) }
-    }
-
-    #[inline(always)]
-    fn load_pair(self, rows: &StripPairs<'_>, index: usize) -> [__m512i; 2] {
-        let [first, second] = rows.pair(index);
-        // SAFETY: both have as many words as a vector.
-        unsafe { [_mm512_loadu_si512(first.cast()), _mm512_loadu_si512(second.cast())] }
     }
 
     #[inline(always)]

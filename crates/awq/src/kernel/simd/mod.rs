@@ -18,19 +18,24 @@ mod codes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+mod strip_rows;
 
 use half::{bf16, f16};
 
 pub(crate) use self::absent::Absent;
 pub(crate) use self::arithmetic::{Arithmetic, Job, PackLeft, Single};
-pub(crate) use self::codes::{CodeJob, CodePairs, RowPairs, StripPairs, Words};
+pub(crate) use self::codes::{CodeJob, CodePairs, Words};
 pub(crate) use self::portable::Portable;
+pub(crate) use self::strip_rows::{Rows, StripRows};
 
 use super::isa::Isa;
 use super::packed::{NIBBLE_COLUMN, Rounding, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
 
 /// What [`Simd::codes`] adds, exactly: it saves a conversion, and is gone from differences of codes.
 pub(crate) const CODE_OFFSET: f32 = 8_388_608.0;
+
+/// What a nibble of the lower half of a word counts, where it is.
+pub(crate) const PLACES: [f32; 4] = [1.0, 16.0, 256.0, 4096.0];
 
 /// The sixteen values that a column's codes stand for.
 #[derive(Debug, Clone, Copy)]
@@ -123,8 +128,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn transpose(self, words: &[i32], stride: usize, out: &mut [Self::U; STRIP_WORDS]);
     /// The first words of `from`.
     fn words(self, from: &[i32]) -> Self::U;
-    /// The lowest nibble of every lane as a code, plus [`CODE_OFFSET`].
-    fn low_codes(self, x: Self::U) -> Self::F;
+    /// A nibble of every lane, one of the lower half, where it is: its code times [`PLACES`], plus [`CODE_OFFSET`].
+    fn codes_in_place(self, x: Self::U, nibble: usize) -> Self::F;
     /// A strip from the order of columns to that of nibbles, and of words among those.
     #[inline(always)]
     fn by_nibble(self, columns: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {

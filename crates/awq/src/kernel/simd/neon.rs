@@ -283,10 +283,10 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn low_codes(self, x: Self::U) -> Self::F {
+    fn codes_in_place(self, x: Self::U, nibble: usize) -> Self::F {
         register!({
             // 2^23, whose last fraction bits count ones.
-            let (mask, offset) = (vdupq_n_u32(15), vdupq_n_u32(CODE_OFFSET.to_bits()));
+            let (mask, offset) = (vdupq_n_u32(15 << (4 * nibble)), vdupq_n_u32(CODE_OFFSET.to_bits()));
             let codes = [x.0, x.1].map(|x| vreinterpretq_f32_u32(vorrq_u32(vandq_u32(x, mask), offset)));
             float32x4x2_t(codes[0], codes[1])
         })

@@ -178,9 +178,9 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn low_codes(self, x: Self::U) -> Self::F {
+    fn codes_in_place(self, x: Self::U, nibble: usize) -> Self::F {
         // 2^23, whose last fraction bits count ones.
-        x.map(|word| f32::from_bits(word & 15 | CODE_OFFSET.to_bits()))
+        x.map(|word| f32::from_bits(word & (15 << (4 * nibble)) | CODE_OFFSET.to_bits()))
     }
 
     #[inline(always)]

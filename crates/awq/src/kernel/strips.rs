@@ -1,38 +1,38 @@
 //! The strips of a run: full ones where they lie, and the last one of a row, if it is not full, padded.
 
-use crate::kernel::packed::{Packed, STRIP_WORDS, Segment};
-use crate::kernel::parts::Piece;
-use crate::kernel::simd::RowPairs;
+use super::packed::{Packed, STRIP_WORDS, Segment};
+use super::parts::Piece;
+use super::simd::Rows;
 
 /// The most weight rows in a run.
-pub(super) const LONGEST: usize = 64;
+pub(crate) const LONGEST: usize = 64;
 
 /// Strips side by side.
 #[derive(Clone, Copy)]
-pub(super) struct Strips<'a> {
-    pub(super) rows: RowPairs<'a>,
+pub(crate) struct Strips<'a> {
+    pub(crate) rows: Rows<'a>,
     /// The zero points of their group.
-    pub(super) zeros: &'a [i32],
+    pub(crate) zeros: &'a [i32],
     /// The first word of the first strip, and the end of the last one.
-    pub(super) words: [usize; 2],
+    pub(crate) words: [usize; 2],
 }
 
 /// Memory for a strip that is not full.
-pub(super) struct Padded {
+pub(crate) struct Padded {
     rows: [[i32; STRIP_WORDS]; LONGEST],
     zeros: [i32; STRIP_WORDS],
 }
 
 impl Padded {
     /// Nothing yet.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { rows: [[0; STRIP_WORDS]; LONGEST], zeros: [0; STRIP_WORDS] }
     }
 }
 
 /// All strips of a piece in a run: the full ones, then the one that is not, if there is one.
 #[inline(always)]
-pub(super) fn strips<'a>(
+pub(crate) fn strips<'a>(
     packed: &'a Packed<'a>,
     piece: Piece,
     segment: Segment,
@@ -48,8 +48,8 @@ pub(super) fn strips<'a>(
         }
         padded.zeros = packed.zero_strip(group, last);
     }
-    let rows = RowPairs::new(packed.rows(segment), packed.row_words());
-    let padded_rows = RowPairs::new(padded.rows[..count].as_flattened(), STRIP_WORDS);
+    let rows = Rows::new(packed.rows(segment), packed.row_words());
+    let padded_rows = Rows::new(padded.rows[..count].as_flattened(), STRIP_WORDS);
     [
         Strips { rows, zeros: packed.zeros(group), words: [start * STRIP_WORDS, full * STRIP_WORDS] },
         Strips { rows: padded_rows, zeros: &padded.zeros, words: [0, (end - full) * STRIP_WORDS] },
