@@ -4,7 +4,7 @@ use crate::cycle::Cycle;
 use crate::limits::Limits;
 use crate::shape::Shape;
 use crate::table::{Ours, Row};
-use crate::timing::{Contender, medians};
+use crate::timing::Contender;
 use clap::ValueEnum;
 use qtuner_awq::{AwqError, WqLinearGemm, unpack};
 use qtuner_core::{Layer, QuantBackend};
@@ -115,7 +115,7 @@ impl Contenders {
             let grad = activations(rows, output, kind);
             contenders.push(Box::new(move || gradient(&leaf, &grad, &leaf)));
         }
-        let (limits, times) = limits.around(|| medians(&contenders));
+        let (limits, times) = limits.beside(&contenders);
         let ours = |at: usize| Ours { forward: times[at], backward: times[at + 1] - times[at + 2] };
         Row {
             rows,

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-/// Bytes that are more than any cache of the machines in question holds.
-const BEYOND_CACHES: f64 = 128e6;
+/// Bytes that are more than any cache of the machines in question holds: those of a rented machine have more than it says.
+pub(crate) const BEYOND_CACHES: u32 = 512 << 20;
 /// Copies of a small layer: enough to be beyond the nearest caches.
 const MOST: usize = 256;
 
@@ -18,7 +18,7 @@ impl<T> Cycle<T> {
     pub(crate) fn new<E>(bytes: f64, copy: impl Fn() -> Result<T, E>) -> Result<Self, E> {
         let mut copies = vec![copy()?, copy()?];
         let mut total = 2.0 * bytes;
-        while total < BEYOND_CACHES && copies.len() < MOST {
+        while total < f64::from(BEYOND_CACHES) && copies.len() < MOST {
             copies.push(copy()?);
             total += bytes;
         }

@@ -1,22 +1,27 @@
 //! What the machine can do: reading memory, and libtorch's dense product as the measure of arithmetic.
 
+use crate::cycle::BEYOND_CACHES;
 use crate::shape::{Shape, float};
-use crate::timing::medians;
+use crate::timing::{Contender, median, medians, take_turns};
 use std::fmt;
-use std::time::Instant;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
 
-/// Bytes that are read in all.
-const BUFFER: u32 = 512 << 20;
 /// Sizes of the dense product.
 const SIDE: i64 = 4096;
 const ROWS: i64 = 1024;
+
+/// After so long, libtorch's threads no longer wait for work on cores of their own.
+const REST: Duration = Duration::from_millis(10);
 
 /// What a product cannot be faster than.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     /// Threads, of libtorch and of the reading.
     threads: i32,
+    /// What is read.
+    buffer: Rc<[u64]>,
     /// Bytes a second.
     pub(crate) bandwidth: f64,
     /// Operations a second of a dense product in bf16.
@@ -35,20 +40,32 @@ impl Limits {
             let milliseconds = medians(&[Box::new(|| x.linear(&weight, None::<&Tensor>))])[0];
             2.0 * float(ROWS * SIDE * SIDE) / milliseconds * 1e3
         };
-        Self {
-            threads,
-            bandwidth: read_bandwidth(threads),
-            bf16: dense(Kind::BFloat16),
-            f32: dense(Kind::Float),
-        }
+        let (bf16, f32) = (dense(Kind::BFloat16), dense(Kind::Float));
+        let buffer = (0..u64::from(BEYOND_CACHES) / 8).collect();
+        let limits = Self { threads, buffer, bandwidth: f64::NAN, bf16, f32 };
+        limits.beside(&[]).0
     }
 
-    /// These, with reading measured before and after something, since a shared machine's memory is not the same for long.
-    pub(crate) fn around<R>(&self, run: impl FnOnce() -> R) -> (Self, R) {
-        let before = read_bandwidth(self.threads);
-        let result = run();
-        let bandwidth = f64::midpoint(before, read_bandwidth(self.threads));
-        (Self { bandwidth, ..self.clone() }, result)
+    /// Medians of contenders in milliseconds, and these limits with reading measured in turn with them: a shared machine's
+    /// memory is not the same for long.
+    pub(crate) fn beside(&self, contenders: &[Contender<'_>]) -> (Self, Vec<f64>) {
+        let mut read = Vec::new();
+        let times = take_turns(contenders, || read.push(self.read()));
+        (Self { bandwidth: f64::from(BEYOND_CACHES) / median(read), ..self.clone() }, times)
+    }
+
+    /// The seconds of reading the buffer, each thread a part of its own.
+    fn read(&self) -> f64 {
+        std::thread::sleep(REST);
+        let threads = usize::try_from(self.threads).unwrap_or(1).max(1);
+        let start = Instant::now();
+        let sum: u64 = std::thread::scope(|scope| {
+            let parts = self.buffer.chunks(self.buffer.len().div_ceil(threads));
+            let readers: Vec<_> = parts.map(|part| scope.spawn(|| sum(part))).collect();
+            readers.into_iter().map(|reader| reader.join().unwrap_or(0)).fold(0, u64::wrapping_add)
+        });
+        std::hint::black_box(sum);
+        start.elapsed().as_secs_f64()
     }
 
     /// The least milliseconds that a product of so many rows can take: all weights are read, all operations done.
@@ -78,24 +95,6 @@ impl fmt::Display for Limits {
             self.f32 / 1e9
         )
     }
-}
-
-/// The best of some passes over a buffer, each thread over a part of its own.
-fn read_bandwidth(threads: i32) -> f64 {
-    let threads = usize::try_from(threads).unwrap_or(1).max(1);
-    let buffer: Vec<u64> = (0..u64::from(BUFFER) / 8).collect();
-    let mut best = f64::INFINITY;
-    for _ in 0..4 {
-        let start = Instant::now();
-        let sum: u64 = std::thread::scope(|scope| {
-            let parts = buffer.chunks(buffer.len().div_ceil(threads));
-            let readers: Vec<_> = parts.map(|part| scope.spawn(|| sum(part))).collect();
-            readers.into_iter().map(|reader| reader.join().unwrap_or(0)).fold(0, u64::wrapping_add)
-        });
-        std::hint::black_box(sum);
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    f64::from(BUFFER) / best
 }
 
 /// The sum of all words, in lanes, so that reading is what takes the time.

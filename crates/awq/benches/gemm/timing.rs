@@ -17,6 +17,11 @@ pub(crate) type Contender<'a> = Box<dyn Fn() -> tch::Tensor + 'a>;
 ///
 /// A turn's first call is not counted where others follow: it finds the caches and the pages as another contender left them.
 pub(crate) fn medians(contenders: &[Contender<'_>]) -> Vec<f64> {
+    take_turns(contenders, || ())
+}
+
+/// The same, with something else done after each round.
+pub(crate) fn take_turns(contenders: &[Contender<'_>], mut after: impl FnMut()) -> Vec<f64> {
     let mut times = vec![Vec::new(); contenders.len()];
     let start = Instant::now();
     let mut turns = 0;
@@ -24,6 +29,7 @@ pub(crate) fn medians(contenders: &[Contender<'_>]) -> Vec<f64> {
         for (run, times) in contenders.iter().zip(&mut times) {
             times.push(turn(run) * 1e3);
         }
+        after();
         turns += 1;
     }
     times.into_iter().map(median).collect()
@@ -47,7 +53,7 @@ fn turn(run: &Contender<'_>) -> f64 {
 }
 
 /// The value in the middle.
-fn median(mut times: Vec<f64>) -> f64 {
+pub(crate) fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }
