@@ -9,7 +9,7 @@
 //! | module | what |
 //! |---|---|
 //! | `packed` | the packed weight, borrowed and checked |
-//! | `weights` | codes to exact weights, in vectors |
+//! | `weigh`, `weights` | codes to exact weights, in vectors, where they are used or to be kept |
 //! | `codes` | products with up to a few dozen rows of bf16, where the CPU multiplies pairs of it |
 //! | `few_rows` | other products with up to a few dozen rows, in f32 |
 //! | `many_rows` | products bound by arithmetic |
@@ -44,6 +44,7 @@ mod simd;
 mod strips;
 #[cfg(test)]
 mod tests;
+mod weigh;
 mod weights;
 
 pub(crate) use self::element::Element;

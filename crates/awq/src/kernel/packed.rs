@@ -296,8 +296,19 @@ impl<'a> Packed<'a> {
     /// and none where a weight may be subnormal or infinite.
     #[inline(always)]
     pub(crate) fn split_factor(&self, groups: Range<usize>) -> Option<f32> {
-        let range = groups.start * self.out_features..groups.end * self.out_features;
-        let finite = self.weights_are_finite(groups);
+        self.factor(groups.start * self.out_features..groups.end * self.out_features)
+    }
+
+    /// The same for a strip of one group.
+    #[inline(always)]
+    pub(crate) fn split_factor_of_strip(&self, group: usize, strip: Strip) -> Option<f32> {
+        let start = group * self.out_features + strip.column();
+        self.factor(start..start + strip.columns())
+    }
+
+    #[inline(always)]
+    fn factor(&self, range: Range<usize>) -> Option<f32> {
+        let finite = self.scales_are_small(range.clone());
         // A scale of zero wraps around: it is no subnormal one.
         let (least, normal, factor) = match self.scales {
             Scales::F16(scales) => {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::element::Element;
 use super::isa::Isa;
 use super::output::Tiles;
-use super::packed::{NIBBLE_COLUMN, Packed, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
+use super::packed::{Packed, STRIP_COLUMNS};
 use super::parallel::{ParallelFor, Serial};
 use super::simd::{Aligned, Operation, Simd, dispatch};
 
@@ -177,7 +177,7 @@ impl<T: Element> Operation for Addition<'_, T> {
                         simd.store(sum, &mut total.0[column..]);
                     }
                 }
-                let mut total = by_column(&total);
+                let mut total = simd.by_column(&total);
                 if let Some(bias) = self.bias {
                     for (total, bias) in total.0.iter_mut().zip(&bias[strip * STRIP_COLUMNS..]) {
                         *total += bias;
@@ -187,16 +187,4 @@ impl<T: Element> Operation for Addition<'_, T> {
             }
         }
     }
-}
-
-/// From the order of nibbles to that of columns.
-#[inline(always)]
-fn by_column(sums: &Sums) -> Sums {
-    let mut out = Aligned([0.0; STRIP_COLUMNS]);
-    for (nibble, column) in NIBBLE_COLUMN.into_iter().enumerate() {
-        for word in 0..STRIP_WORDS {
-            out.0[word * WORD_COLUMNS + column] = sums.0[nibble * STRIP_WORDS + word];
-        }
-    }
-    out
 }

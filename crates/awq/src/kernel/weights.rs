@@ -1,6 +1,6 @@
 //! Weights out of codes, exactly: `round((q - z) * s)`, for the rows of one group and the columns of one strip.
 //!
-//! Two ways, for two directions of vectors (`few_rows::weigh` has a third, for weights that are used at once). [`Columns`] computes each weight, with columns in the lanes.
+//! Two ways, for two directions of vectors (`weigh` has a third, by nibble). [`Columns`] computes each weight, with columns in the lanes.
 //! [`Tables`] rounds the sixteen values that a column can take within a group once, and then looks each weight up,
 //! with rows in the lanes: three times cheaper wherever a group has more rows than a vector has lanes.
 

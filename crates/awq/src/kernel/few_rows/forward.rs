@@ -7,7 +7,6 @@ use std::marker::PhantomData;
 use super::FORWARD_ROWS;
 use super::run::{Kept, RUN, Run, UNPACKING};
 use super::tiling::{Tiles, Tiling, Whole};
-use super::weigh::{Rounded, Split, Unrounded, Weigh};
 use crate::kernel::ahead::Ahead;
 use crate::kernel::element::{Element, are_ordinary};
 use crate::kernel::isa::Isa;
@@ -16,6 +15,7 @@ use crate::kernel::parallel::ParallelFor;
 use crate::kernel::parts::{Piece, Split as Parts, Sums, in_parts};
 use crate::kernel::simd::{Aligned, Lanes, Operation, Simd, dispatch};
 use crate::kernel::strips::{Padded, Strips, strips};
+use crate::kernel::weigh::{Rounded, Split, Unrounded, Weigh};
 
 /// Right for any `I` and `O` above zero, and `M` up to [`FORWARD_ROWS`].
 pub(crate) fn forward<T: Element>(

@@ -8,7 +8,6 @@ mod forward;
 mod grad_input;
 mod run;
 mod tiling;
-mod weigh;
 mod workspace;
 
 pub(crate) use forward::forward;

@@ -1,11 +1,11 @@
 //! A run of weight rows in one strip, for some rows of the forward product: columns in the lanes, some vectors of them at a
 //! time, so that their sums stay in registers meanwhile.
 
-use super::weigh::Weigh;
 use crate::kernel::ahead::Ahead;
 use crate::kernel::packed::{STRIP_WORDS, WORD_COLUMNS};
 use crate::kernel::parts::Sums;
 use crate::kernel::simd::{Lanes, PLACES, Simd, StripRows};
+use crate::kernel::weigh::Weigh;
 
 /// The most weight rows of a run.
 pub(super) const RUN: usize = 32;

@@ -2,9 +2,9 @@
 //! for sums.
 
 use super::run::Run;
-use super::weigh::Weigh;
 use crate::kernel::ahead::Ahead;
 use crate::kernel::simd::Simd;
+use crate::kernel::weigh::Weigh;
 
 /// All rows of a product, some at a time.
 pub(super) trait Tiling {

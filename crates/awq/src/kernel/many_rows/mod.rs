@@ -5,13 +5,14 @@
 //! A task owns `ROWS x COLUMNS` of `C`; the sums over `STEPS` steps along `K` are made in registers, then
 //! added. A step is one term, or two where bf16 is multiplied in pairs.
 
+mod nibbles;
 mod panels;
 mod sweep;
 mod workspace;
 
 #[cfg(test)]
 pub(crate) use self::panels::transposed_panel;
-use self::panels::{Fill, Weight};
+use self::panels::{Fill, Order, Weight};
 use self::sweep::Sweep;
 use self::workspace::Workspace;
 use super::element::Element;
@@ -19,7 +20,7 @@ use super::isa::Isa;
 use super::output::Tiles;
 use super::packed::{Packed, STRIP_COLUMNS};
 use super::parallel::ParallelFor;
-use super::simd::{Arithmetic, Operation, PackLeft, Simd, Single, dispatch};
+use super::simd::{Aligned, Arithmetic, Operation, PackLeft, Simd, Single, dispatch};
 
 /// Rows of `C` in a task.
 const ROWS: usize = 256;
@@ -132,6 +133,12 @@ impl<T: Element> Task<'_, T> {
             }
         }
         for (row, sums) in self.c.into_iter().zip(&mut workspace.c) {
+            for (index, sums) in sums.0.as_chunks_mut().0.iter_mut().enumerate() {
+                let column = self.column + index * STRIP_COLUMNS;
+                if self.weight.order_at(arithmetic, column) == Order::Nibbles {
+                    *sums = arithmetic.simd().by_column(&Aligned(*sums)).0;
+                }
+            }
             if let Some(bias) = self.bias {
                 for (sum, bias) in sums.0.iter_mut().zip(&bias[self.column..][..columns]) {
                     *sum += bias;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::nibbles::unpack;
 use super::{DEPTH, PANEL, STEPS, UNPACKED};
 use crate::kernel::packed::{Packed, STRIP_COLUMNS, STRIP_WORDS, Strip, WORD_COLUMNS};
 use crate::kernel::simd::{Aligned, Arithmetic, Job, Simd};
@@ -25,6 +26,20 @@ impl Weight<'_> {
         }
     }
 
+    /// The order of the columns from `column` on, a multiple of `UNPACKED`: they are unpacked fastest by nibble, which takes
+    /// full strips, and groups that fill steps.
+    pub(super) fn order_at<A: Arithmetic>(&self, _: A, column: usize) -> Order {
+        match self {
+            Self::Forward(packed)
+                if column + UNPACKED <= packed.out_features()
+                    && packed.group_size().is_multiple_of(A::TERMS) =>
+            {
+                Order::Nibbles
+            }
+            _ => Order::Columns,
+        }
+    }
+
     /// `N`.
     pub(super) fn columns(&self) -> usize {
         match self {
@@ -32,6 +47,15 @@ impl Weight<'_> {
             Self::Transposed(packed) => packed.in_features(),
         }
     }
+}
+
+/// The order in which a strip's columns stand in panels, and in sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Their own.
+    Columns,
+    /// By nibble.
+    Nibbles,
 }
 
 /// Unpacks rows `first ..+ count` and columns `column ..+ width` of the matrix; `first` is a multiple of `STEPS`,
@@ -61,6 +85,9 @@ impl Fill<'_> {
     fn forward<A: Arithmetic>(self, arithmetic: A, packed: &Packed<'_>) {
         let simd = arithmetic.simd();
         let strip = packed.strip(self.column / STRIP_COLUMNS);
+        if self.weight.order_at(arithmetic, self.column) == Order::Nibbles {
+            return unpack(arithmetic, packed, strip, self.first..self.first + self.count, self.panels);
+        }
         for segment in packed.segments(self.first..self.first + self.count, DEPTH) {
             let columns = Columns::new(simd, packed, segment.group, strip);
             let end = segment.first + segment.count;

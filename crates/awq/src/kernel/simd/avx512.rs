@@ -272,6 +272,35 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn by_column(self, nibbles: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
+        // The rounds of `by_nibble`, undone.
+        const LOWER: [u32; 16] = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
+        const UPPER: [u32; 16] = [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31];
+        // SAFETY: the orders are of sixty-four bytes.
+        let (lower, upper) =
+            unsafe { (_mm512_loadu_si512(LOWER.as_ptr().cast()), _mm512_loadu_si512(UPPER.as_ptr().cast())) };
+        let mut vectors = [self.splat(0.0); WORD_COLUMNS];
+        for nibble in 0..WORD_COLUMNS {
+            vectors[NIBBLE_COLUMN[nibble]] = self.load(&nibbles.0[nibble * STRIP_WORDS..]);
+        }
+        for bit in [4, 2, 1] {
+            for at in 0..WORD_COLUMNS {
+                if at & bit != 0 {
+                    continue;
+                }
+                let (a, b) = (vectors[at], vectors[at | bit]);
+                vectors[at] = register!(_mm512_permutex2var_ps(a, lower, b));
+                vectors[at | bit] = register!(_mm512_permutex2var_ps(a, upper, b));
+            }
+        }
+        let mut out = Aligned([0.0; STRIP_COLUMNS]);
+        for (vector, to) in vectors.into_iter().zip(out.0.chunks_exact_mut(STRIP_WORDS)) {
+            self.store(vector, to);
+        }
+        out
+    }
+
+    #[inline(always)]
     fn codes(self, words: &[i32; STRIP_WORDS], column: usize) -> Self::F {
         let first = column / WORD_COLUMNS;
         let [low, high] = [words[first], words[first + 1]];

@@ -141,6 +141,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
         out
     }
+    /// A strip from the order of nibbles back to that of columns.
+    #[inline(always)]
+    fn by_column(self, nibbles: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
+        let mut out = Aligned([0.0; STRIP_COLUMNS]);
+        for (nibble, column) in NIBBLE_COLUMN.into_iter().enumerate() {
+            for word in 0..STRIP_WORDS {
+                out.0[word * WORD_COLUMNS + column] = nibbles.0[nibble * STRIP_WORDS + word];
+            }
+        }
+        out
+    }
     /// The codes of `LANES` columns from `column` (a multiple of `LANES`) on, plus [`CODE_OFFSET`].
     fn codes(self, words: &[i32; STRIP_WORDS], column: usize) -> Self::F;
 }

@@ -2,11 +2,11 @@
 //!
 //! A difference comes multiplied by what its nibble counts in the word, a power of two that the scale is divided by.
 
-use crate::kernel::packed::Rounding;
-use crate::kernel::simd::Simd;
+use super::packed::Rounding;
+use super::simd::Simd;
 
 /// One way.
-pub(super) trait Weigh: Copy {
+pub(crate) trait Weigh: Copy {
     /// What the weights of a vector of columns are made of, given their scales, and what the nibble counts.
     fn prepared<S: Simd>(self, simd: S, scales: S::F, place: f32) -> [S::F; 2];
     /// The weights, or what times the first that was prepared is the weights.
@@ -17,7 +17,7 @@ pub(super) trait Weigh: Copy {
 
 /// `(q - z) * s`, never rounded: the scale is applied to the sum.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Unrounded;
+pub(crate) struct Unrounded;
 
 impl Weigh for Unrounded {
     #[inline(always)]
@@ -42,9 +42,9 @@ impl Weigh for Unrounded {
 /// The product of five bits and those of a scale is exact in f32. That ties go to even was checked for every difference
 /// and every scale of f16 and bf16; the results must be normal numbers of their dtype.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Split {
+pub(crate) struct Split {
     /// `2^b + 1`.
-    pub(super) factor: f32,
+    pub(crate) factor: f32,
 }
 
 impl Weigh for Split {
@@ -68,7 +68,7 @@ impl Weigh for Split {
 
 /// `round((q - z) * s)`, whatever the scale.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rounded(pub(super) Rounding);
+pub(crate) struct Rounded(pub(crate) Rounding);
 
 impl Weigh for Rounded {
     #[inline(always)]
