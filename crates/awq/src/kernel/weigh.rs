@@ -7,6 +7,8 @@ use super::simd::Simd;
 
 /// One way.
 pub(crate) trait Weigh: Copy {
+    /// How many of the vectors that were prepared the weights take.
+    const TAKEN: usize = 2;
     /// What the weights of a vector of columns are made of, given their scales, and what the nibble counts.
     fn prepared<S: Simd>(self, simd: S, scales: S::F, place: f32) -> [S::F; 2];
     /// The weights, or what times the first that was prepared is the weights.
@@ -20,6 +22,8 @@ pub(crate) trait Weigh: Copy {
 pub(crate) struct Unrounded;
 
 impl Weigh for Unrounded {
+    const TAKEN: usize = 0;
+
     #[inline(always)]
     fn prepared<S: Simd>(self, simd: S, scales: S::F, place: f32) -> [S::F; 2] {
         [simd.mul(scales, simd.splat(1.0 / place)); 2]

@@ -109,12 +109,13 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
                 ahead,
             };
             match (rows, S::REGISTERS) {
-                (1, _) => run.add::<S, Whole<1, 4>>(simd),
                 (2, 32) => run.add::<S, Whole<2, 4>>(simd),
                 (3, 32) => run.add::<S, Whole<3, 4>>(simd),
                 (4, 32) => run.add::<S, Whole<4, 4>>(simd),
                 (5, 32) => run.add::<S, Whole<5, 4>>(simd),
                 (6, 32) => run.add::<S, Whole<6, 4>>(simd),
+                (1, 16) if W::TAKEN > 0 => run.add::<S, Whole<1, 2>>(simd),
+                (1, _) => run.add::<S, Whole<1, 4>>(simd),
                 (2, _) => run.add::<S, Whole<2, 2>>(simd),
                 (3, _) => run.add::<S, Whole<3, 2>>(simd),
                 (4, _) => run.add::<S, Whole<4, 2>>(simd),
