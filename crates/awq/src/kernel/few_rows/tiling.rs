@@ -39,6 +39,8 @@ impl Tiling for Tiles {
 #[inline(always)]
 fn tile<S: Simd, W: Weigh>(simd: S, run: &mut Run<'_, W>, row: usize, ahead: &mut Ahead<'_>) -> usize {
     match (run.sums.len() - row, S::REGISTERS) {
+        (1, 16) if W::TAKEN > 0 => run.add::<S, 1, 2>(simd, row, ahead),
+        (1, _) => run.add::<S, 1, 4>(simd, row, ahead),
         (2, 32) => run.add::<S, 2, 4>(simd, row, ahead),
         (3, 32) => run.add::<S, 3, 4>(simd, row, ahead),
         (4, 32) => run.add::<S, 4, 4>(simd, row, ahead),
@@ -46,8 +48,6 @@ fn tile<S: Simd, W: Weigh>(simd: S, run: &mut Run<'_, W>, row: usize, ahead: &mu
         (6, 32) => run.add::<S, 6, 4>(simd, row, ahead),
         (7, 32) => run.add::<S, 7, 2>(simd, row, ahead),
         (_, 32) => run.add::<S, 8, 2>(simd, row, ahead),
-        (1, 16) if W::TAKEN > 0 => run.add::<S, 1, 2>(simd, row, ahead),
-        (1, _) => run.add::<S, 1, 4>(simd, row, ahead),
         (2, _) => run.add::<S, 2, 2>(simd, row, ahead),
         (3, _) => run.add::<S, 3, 2>(simd, row, ahead),
         _ => run.add::<S, 4, 2>(simd, row, ahead),
