@@ -104,11 +104,11 @@ impl<A: CodePairs> Tiles<'_, A> {
     #[inline(always)]
     fn add<const R: usize>(&mut self, row: usize) {
         let (pairs, simd) = (self.pairs, self.pairs.simd());
-        let Some(to) = self.sums[row..].first_chunk_mut::<R>() else { return };
+        let to = self.sums[row..].first_chunk_mut::<R>().expect("a tile's rows are there");
         for first in (0..WORD_COLUMNS).step_by(HALF) {
             let mut sums = [[simd.splat(0.0); HALF]; R];
             for (steps, from) in self.steps.iter().zip(self.panel) {
-                let Some(left) = steps[row..].first_chunk::<R>() else { return };
+                let left = steps[row..].first_chunk::<R>().expect("a step has all rows");
                 let mut right = [simd.splat(0.0); HALF];
                 for (v, right) in right.iter_mut().enumerate() {
                     *right = simd.load(&from.0[(first + v) * STRIP_WORDS..]);

@@ -84,8 +84,8 @@ impl<W: Weigh> Run<'_, W> {
         ahead: &mut Ahead<'_>,
     ) {
         let Place { word, nibble } = place;
-        let Some(left) = self.left[row..].first_chunk::<R>() else { return };
-        let Some(sums) = self.sums[row..].first_chunk_mut::<R>() else { return };
+        let left = self.left[row..].first_chunk::<R>().expect("a tile's rows are there");
+        let sums = self.sums[row..].first_chunk_mut::<R>().expect("a tile's rows are there");
         let at = |v: usize| (nibble + v) * STRIP_WORDS + word;
         let mut zeros = [simd.splat(0.0); V];
         let mut prepared = [[simd.splat(0.0); 2]; V];
@@ -136,10 +136,10 @@ impl<W: Weigh> Run<'_, W> {
 /// stay in place; with more, they are shifted.
 #[inline(always)]
 fn codes<S: Simd, const R: usize>(simd: S, words: S::U, nibble: usize) -> S::F {
-    match nibble.checked_sub(PLACES.len()) {
-        _ if R > UNPACKING => simd.codes_in_place(simd.skip(words, nibble), 0),
-        None => simd.codes_in_place(words, nibble),
-        Some(nibble) => simd.codes_in_place(simd.skip(words, PLACES.len()), nibble),
+    if R > UNPACKING {
+        simd.codes_in_place(simd.skip(words, nibble), 0)
+    } else {
+        simd.codes_in_half(words, nibble)
     }
 }
 

@@ -90,7 +90,7 @@ impl Run<'_> {
         let mut prepared = [[simd.splat(0.0); 2]; V];
         for v in 0..V {
             let (nibble, word) = (FIRST + v * lanes / STRIP_WORDS, v * lanes % STRIP_WORDS);
-            zeros[v] = codes(simd, &self.zeros[word..], nibble);
+            zeros[v] = simd.codes_in_half(simd.words(&self.zeros[word..]), nibble);
             let scales = simd.load(&self.scales.0[FIRST * STRIP_WORDS + v * lanes..]);
             prepared[v] = weigh.prepared(simd, scales, PLACES[nibble % PLACES.len()]);
         }
@@ -109,26 +109,17 @@ impl Run<'_> {
                 if A::TERMS == 2 { self.words.pair(index) } else { [self.words.row(index); 2] };
             for v in 0..V {
                 let (nibble, word) = (FIRST + v * lanes / STRIP_WORDS, v * lanes % STRIP_WORDS);
-                let difference = simd.sub(codes(simd, &first[word..], nibble), zeros[v]);
+                let difference = simd.sub(simd.codes_in_half(simd.words(&first[word..]), nibble), zeros[v]);
                 let weights = weigh.weights(simd, difference, prepared[v]);
                 let to = &mut to.0[v * lanes..];
                 if A::TERMS == 1 {
                     arithmetic.place(weights, 0, to);
                 } else {
-                    let difference = simd.sub(codes(simd, &last[word..], nibble), zeros[v]);
+                    let difference =
+                        simd.sub(simd.codes_in_half(simd.words(&last[word..]), nibble), zeros[v]);
                     arithmetic.place_pair(weights, weigh.weights(simd, difference, prepared[v]), to);
                 }
             }
         }
-    }
-}
-
-/// A nibble's codes, times what it counts in its half of the word, plus an offset.
-#[inline(always)]
-fn codes<S: Simd>(simd: S, words: &[i32], nibble: usize) -> S::F {
-    let words = simd.words(words);
-    match nibble.checked_sub(PLACES.len()) {
-        None => simd.codes_in_place(words, nibble),
-        Some(nibble) => simd.codes_in_place(simd.skip(words, PLACES.len()), nibble),
     }
 }

@@ -130,6 +130,14 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn words(self, from: &[i32]) -> Self::U;
     /// A nibble of every lane, one of the lower half, where it is: its code times [`PLACES`], plus [`CODE_OFFSET`].
     fn codes_in_place(self, x: Self::U, nibble: usize) -> Self::F;
+    /// A nibble of every lane, times what it counts in its half of the word, plus [`CODE_OFFSET`].
+    #[inline(always)]
+    fn codes_in_half(self, x: Self::U, nibble: usize) -> Self::F {
+        match nibble.checked_sub(PLACES.len()) {
+            None => self.codes_in_place(x, nibble),
+            Some(nibble) => self.codes_in_place(self.skip(x, PLACES.len()), nibble),
+        }
+    }
     /// A strip from the order of columns to that of nibbles, and of words among those.
     #[inline(always)]
     fn by_nibble(self, columns: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
