@@ -15,7 +15,7 @@ pub(crate) type Contender<'a> = Box<dyn Fn() -> tch::Tensor + 'a>;
 
 /// The median time of each contender in milliseconds: of its turns, each of which is a mean over calls in a row.
 ///
-/// A turn's first call is not counted where others follow: it finds the caches and the pages as another contender left them.
+/// A turn's first call is not counted: it finds the caches and the pages as another contender left them.
 pub(crate) fn medians(contenders: &[Contender<'_>]) -> Vec<f64> {
     take_turns(contenders, || ())
 }
@@ -37,13 +37,8 @@ pub(crate) fn take_turns(contenders: &[Contender<'_>], mut after: impl FnMut()) 
 
 /// Seconds a call.
 fn turn(run: &Contender<'_>) -> f64 {
-    let mut start = Instant::now();
     drop(black_box(run()));
-    let first = start.elapsed();
-    if first > TURN {
-        return first.as_secs_f64();
-    }
-    start = Instant::now();
+    let start = Instant::now();
     let mut calls = 0;
     while calls == 0 || start.elapsed() < TURN {
         drop(black_box(run()));
