@@ -34,7 +34,12 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn vectorize<O: Operation>(self, operation: O) -> O::Output {
-        operation.run(self)
+        // A function of its own, as with the other sets: all of a kernel in one takes minutes to compile.
+        #[inline(never)]
+        fn inner<O: Operation>(simd: Portable, operation: O) -> O::Output {
+            operation.run(simd)
+        }
+        inner(self, operation)
     }
 
     #[inline(always)]
