@@ -105,40 +105,21 @@ impl Contenders {
             let kind = input_kind.kind();
             let x = activations(rows, input, kind);
             contenders.push(Box::new(move || self.layers.next().forward(&x).expect("the input fits")));
-            // One product of each copy is recorded, whose gradient can then be asked for again and again.
-            let tracked = activations(rows, input, kind).set_requires_grad(true);
             let grad = activations(rows, output, kind);
-            let products = self.products(&tracked, rows);
-            contenders.push(Box::new(move || gradient(products.next(), &grad, &tracked)));
-            // What asking costs without a product.
-            let leaf = activations(rows, output, kind).set_requires_grad(true);
-            let grad = activations(rows, output, kind);
-            contenders.push(Box::new(move || gradient(&leaf, &grad, &leaf)));
+            contenders
+                .push(Box::new(move || self.layers.next().grad_input(&grad).expect("the gradient fits")));
         }
         let (limits, times) = limits.beside(&contenders);
-        let ours = |at: usize| Ours { forward: times[at], backward: times[at + 1] - times[at + 2] };
+        let ours = |at: usize| Ours { forward: times[at], backward: times[at + 1] };
         Row {
             rows,
             limits,
             int4: self.int4.is_some().then_some(times[2]),
             dense_bf16: times[0],
             dense_f32: times[1],
-            ours: [ours(3), ours(6), ours(9)],
+            ours: [ours(3), ours(5), ours(7)],
         }
     }
-
-    /// A recorded product of as many copies as fit beside each other.
-    fn products(&self, tracked: &Tensor, rows: i64) -> Cycle<Tensor> {
-        let most = usize::try_from((1 << 28) / (rows * self.shape.output * 4)).unwrap_or(1).max(1);
-        let copies = self.layers.copies();
-        let products = copies[..copies.len().min(most)].iter();
-        Cycle::of(products.map(|layer| layer.forward(tracked).expect("the input fits")).collect())
-    }
-}
-
-/// The gradient of `sum(y * grad)` to `x`.
-fn gradient(y: &Tensor, grad: &Tensor, x: &Tensor) -> Tensor {
-    Tensor::run_backward(&[(y * grad).sum(y.kind())], &[x], true, false).remove(0)
 }
 
 /// libtorch's packing of the same codes, where it takes the shape.

@@ -22,12 +22,7 @@ impl<T> Cycle<T> {
             copies.push(copy()?);
             total += bytes;
         }
-        Ok(Self::of(copies))
-    }
-
-    /// These, of which there is at least one.
-    pub(crate) fn of(copies: Vec<T>) -> Self {
-        Self { copies, next: Cell::new(0) }
+        Ok(Self { copies, next: Cell::new(0) })
     }
 
     /// The one that was used longest ago.
@@ -35,10 +30,5 @@ impl<T> Cycle<T> {
         let index = self.next.get();
         self.next.set((index + 1) % self.copies.len());
         &self.copies[index]
-    }
-
-    /// All of them.
-    pub(crate) fn copies(&self) -> &[T] {
-        &self.copies
     }
 }

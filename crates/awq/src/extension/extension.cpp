@@ -218,14 +218,25 @@ struct GemmNode : public Function<GemmNode> {
   }
 };
 
+// Making a node takes as long as a small product, so none is made where nothing would use it.
+bool tracked(const Tensor& tensor) { return at::GradMode::is_enabled() && tensor.requires_grad(); }
+
 Tensor gemm_autograd(const Tensor& x, const Tensor& qweight, const Tensor& qzeros, const Tensor& scales,
     const OptionalTensor& bias) {
-  return GemmNode::apply(x, qweight, qzeros, scales, bias);
+  if (tracked(x) || (bias && tracked(*bias))) {
+    return GemmNode::apply(x, qweight, qzeros, scales, bias);
+  }
+  at::AutoDispatchBelowADInplaceOrView guard;
+  return gemm(x, qweight, qzeros, scales, bias);
 }
 
 Tensor gemm_grad_input_autograd(const Tensor& grad_y, const Tensor& qweight, const Tensor& qzeros,
     const Tensor& scales) {
-  return GradInputNode::apply(grad_y, qweight, qzeros, scales);
+  if (tracked(grad_y)) {
+    return GradInputNode::apply(grad_y, qweight, qzeros, scales);
+  }
+  at::AutoDispatchBelowADInplaceOrView guard;
+  return gemm_grad_input(grad_y, qweight, qzeros, scales);
 }
 
 // ---- Registration.

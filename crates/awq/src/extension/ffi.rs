@@ -32,7 +32,6 @@ unsafe extern "C" {
         result: *mut *mut C_tensor,
     ) -> c_int;
 
-    #[cfg(test)]
     pub(super) fn qtuner_awq_gemm_grad_input(
         grad_y: *const C_tensor,
         qweight: *const C_tensor,

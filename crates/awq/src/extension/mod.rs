@@ -73,7 +73,6 @@ pub(crate) fn gemm(
 }
 
 /// `grad_x = grad_y W^T`, through libtorch's dispatcher.
-#[cfg(test)]
 pub(crate) fn gemm_grad_input(grad_y: &Tensor, operands: Operands<'_>) -> Result<Tensor, AwqError> {
     // SAFETY: every pointer is a live tensor that outlives the call, and the entry catches exceptions.
     result_of(|out| unsafe {

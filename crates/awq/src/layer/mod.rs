@@ -132,6 +132,28 @@ impl WqLinearGemm {
         dequantize().map_err(AwqError::torch("dequantizing"))
     }
 
+    /// `grad_y W^T`, of the shape `[..., in_features]` and the dtype of `grad_y [..., out_features]`: what
+    /// [`forward`](qtuner_core::Layer::forward) gives its input in a backward pass, for those who write that pass themselves.
+    ///
+    /// ```
+    /// use qtuner_awq::WqLinearGemm;
+    /// use qtuner_core::QuantBackend;
+    /// use tch::{Device, Kind, Tensor};
+    ///
+    /// let weight = Tensor::randn([64, 128], (Kind::Float, Device::Cpu)); // [out, in]
+    /// let layer = WqLinearGemm::from_dense(&weight, None, 32, Kind::Half)?;
+    /// let grad_y = Tensor::randn([7, 64], (Kind::Float, Device::Cpu));
+    /// let grad_x = layer.grad_input(&grad_y)?;
+    /// assert!(grad_x.allclose(&grad_y.matmul(&layer.dequantize(Kind::Float)?), 1e-4, 1e-4, false));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`AwqError::Extension`] for a dtype, shape or device of `grad_y` that does not fit.
+    pub fn grad_input(&self, grad_y: &Tensor) -> Result<Tensor, AwqError> {
+        extension::gemm_grad_input(grad_y, self.operands())
+    }
+
     pub(crate) fn gemm(&self, route: Route, x: &Tensor) -> Result<Tensor, AwqError> {
         extension::gemm(route, x, self.operands(), self.tensors.bias.as_ref())
     }

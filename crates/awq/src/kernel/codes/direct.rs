@@ -3,7 +3,7 @@
 //! Runs are short, since memory is read fastest if two of them fit into a first-level cache, side by side. Between them,
 //! the sums of a group are kept unscaled.
 
-use super::piece::{PieceTask, pack};
+use super::piece::{PieceTask, pack, scales};
 use super::zeros::{HALF, Zeros};
 use crate::kernel::ahead::Ahead;
 use crate::kernel::packed::{STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
@@ -68,12 +68,7 @@ impl<const M: usize> CodeJob for Direct<'_, '_, M> {
                 for ((index, totals), sums) in totals.iter().enumerate().zip(sums.iter_mut()) {
                     let strip = packed.strip(piece.strips[0] + index);
                     packed.prefetch_group(simd, segment.group + 1, strip);
-                    scale(
-                        simd,
-                        &simd.by_nibble(&packed.scale_strip(simd, segment.group, strip)),
-                        totals,
-                        sums,
-                    );
+                    scale(simd, &scales(pairs, packed, segment.group, strip), totals, sums);
                 }
             }
         }
@@ -103,7 +98,7 @@ struct Block<'a, A: CodePairs, const M: usize> {
 }
 
 impl<A: CodePairs, const M: usize> Block<'_, A, M> {
-    /// Adds the products of `V` vectors, from the one of nibble `FIRST` on.
+    /// Adds the products of `V` vectors, from the one with number `FIRST` on.
     #[inline(always)]
     fn add<const FIRST: usize, const V: usize>(&mut self, kept: &mut Kept, ahead: &mut Ahead<'_>) {
         let (pairs, simd) = (self.pairs, self.pairs.simd());

@@ -1,7 +1,7 @@
 //! More rows of activations: a strip of a run is unpacked once, and multiplied tile by tile.
 
 use super::MOST_ROWS;
-use super::piece::{PieceTask, pack};
+use super::piece::{PieceTask, pack, scales};
 use super::zeros::{HALF, Zeros};
 use crate::kernel::ahead::Ahead;
 use crate::kernel::packed::{STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
@@ -12,7 +12,7 @@ use crate::kernel::strips::{LONGEST, Padded, Strips, strips};
 /// The most rows of activations in a tile.
 const TILE: usize = 6;
 
-/// The pairs of differences of a strip, by nibble: the right sides of a run's steps.
+/// The pairs of differences of a strip: the right sides of a run's steps.
 type Panel = [Aligned<STRIP_COLUMNS>; LONGEST / 2];
 
 /// The products of a piece, for seven rows of activations and more.
@@ -21,7 +21,6 @@ pub(super) struct Paneled<'a, 'b>(pub(super) &'b mut PieceTask<'a>);
 impl CodeJob for Paneled<'_, '_> {
     #[inline(always)]
     fn run<A: CodePairs>(self, pairs: A) {
-        let simd = pairs.simd();
         let PieceTask { x, packed, piece, next, rows, sums, finite } = self.0;
         let (packed, piece, rows) = (*packed, *piece, *rows);
         let mut steps = [[0.0; MOST_ROWS]; LONGEST / 2];
@@ -45,7 +44,7 @@ impl CodeJob for Paneled<'_, '_> {
                         &mut ahead,
                     );
                     ahead.turn(segment.count);
-                    let scales = simd.by_nibble(&packed.scale_strip(simd, segment.group, strip));
+                    let scales = scales(pairs, packed, segment.group, strip);
                     let mut tiles = Tiles { pairs, panel: &panel, steps, scales: &scales, sums };
                     // Of nearly equal heights.
                     let count = rows.div_ceil(TILE);

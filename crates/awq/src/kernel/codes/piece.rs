@@ -7,11 +7,11 @@ use half::bf16;
 use super::Outcome;
 use super::direct::Direct;
 use super::panel::Paneled;
-use crate::kernel::packed::{Packed, STRIP_COLUMNS, Segment};
+use crate::kernel::packed::{Packed, STRIP_COLUMNS, Segment, Strip};
 use crate::kernel::parts::{Piece, Sums};
 use crate::kernel::simd::{Aligned, CodePairs, Operation, Simd};
 
-/// Adds a piece's products to `sums`, `[strips, M]`.
+/// Adds a piece's products to `sums`, `[strips, M]`, which are zero.
 pub(super) struct PieceTask<'a> {
     pub(super) x: &'a [bf16],
     pub(super) packed: &'a Packed<'a>,
@@ -43,6 +43,9 @@ impl Operation for PieceTask<'_> {
             6 => self.direct::<_, 6>(pairs),
             _ => pairs.vectorize_codes(Paneled(&mut self)),
         }
+        for sums in self.sums.iter_mut() {
+            *sums = pairs.by_nibble(sums);
+        }
         if self.finite { Outcome::Made } else { Outcome::NotThisWay }
     }
 }
@@ -58,6 +61,13 @@ impl PieceTask<'_> {
         pairs.vectorize_codes(Direct::<M> { task: self, totals });
         KEPT.set(kept);
     }
+}
+
+/// The scales of a strip, in the order of the vectors of pairs.
+#[inline(always)]
+pub(super) fn scales<A: CodePairs>(pairs: A, packed: &Packed<'_>, group: usize, strip: Strip) -> Sums {
+    let simd = pairs.simd();
+    pairs.paired(&simd.by_nibble(&packed.scale_strip(simd, group, strip)))
 }
 
 /// The activations that a run meets, as left sides of its steps.

@@ -3,14 +3,14 @@
 use crate::kernel::packed::WORD_COLUMNS;
 use crate::kernel::simd::{CodePairs, Simd, Words};
 
-/// Half of a word's nibbles.
+/// Half of a strip's vectors.
 pub(super) const HALF: usize = WORD_COLUMNS / 2;
 
-/// Zero points as differences take them: of nibbles 0 to 3, and 4 to 7.
+/// Zero points as differences take them: of the first words of each four, and of the last.
 #[derive(Clone, Copy)]
 pub(super) struct Zeros<A: CodePairs> {
-    low: [Words<A>; 2],
-    high: [Words<A>; 2],
+    first: [Words<A>; 2],
+    last: [Words<A>; 2],
 }
 
 impl<A: CodePairs> Zeros<A> {
@@ -18,15 +18,15 @@ impl<A: CodePairs> Zeros<A> {
     #[inline(always)]
     pub(super) fn new(pairs: A, words: &[i32]) -> Self {
         let words = pairs.simd().words(words);
-        let (low, high) = (pairs.low_nibbles(words, words), pairs.high_nibbles(words, words));
+        let (first, last) = (pairs.first_words(words, words), pairs.last_words(words, words));
         let none = pairs.no_zeros();
         Self {
-            low: [pairs.even(low, none), pairs.odd(low, none)],
-            high: [pairs.even(high, none), pairs.odd(high, none)],
+            first: [pairs.even(first, none), pairs.odd(first, none)],
+            last: [pairs.even(last, none), pairs.odd(last, none)],
         }
     }
 
-    /// The differences of two rows from nibble `FIRST` on: of all nibbles, or of the lower or upper half.
+    /// The differences of two rows: all eight vectors of them, or the half from the one with number `FIRST` on.
     #[inline(always)]
     pub(super) fn differences<const FIRST: usize, const V: usize>(
         &self,
@@ -35,12 +35,12 @@ impl<A: CodePairs> Zeros<A> {
     ) -> [<A::S as Simd>::F; V] {
         let mut out = [pairs.simd().splat(0.0); V];
         if FIRST == 0 {
-            let low = look_up(pairs, pairs.low_nibbles(first, second), self.low);
-            out[..HALF].copy_from_slice(&low);
+            let words = pairs.first_words(first, second);
+            out[..HALF].copy_from_slice(&look_up(pairs, words, self.first));
         }
         if FIRST + V == WORD_COLUMNS {
-            let high = look_up(pairs, pairs.high_nibbles(first, second), self.high);
-            out[V - HALF..].copy_from_slice(&high);
+            let words = pairs.last_words(first, second);
+            out[V - HALF..].copy_from_slice(&look_up(pairs, words, self.last));
         }
         out
     }

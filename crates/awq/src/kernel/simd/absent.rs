@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 
 use half::bf16;
 
-use super::{Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd};
+use super::{Aligned, Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd};
+use crate::kernel::packed::STRIP_COLUMNS;
 
 /// Never made.
 #[derive(Debug, Clone, Copy)]
@@ -42,10 +43,10 @@ impl<S: Simd> CodePairs for Absent<S> {
     fn vectorize_codes(self, _: impl CodeJob) {
         match self.0 {}
     }
-    fn low_nibbles(self, _: S::U, _: S::U) -> S::U {
+    fn first_words(self, _: S::U, _: S::U) -> S::U {
         match self.0 {}
     }
-    fn high_nibbles(self, _: S::U, _: S::U) -> S::U {
+    fn last_words(self, _: S::U, _: S::U) -> S::U {
         match self.0 {}
     }
     fn even(self, _: S::U, _: S::U) -> S::U {
@@ -61,6 +62,12 @@ impl<S: Simd> CodePairs for Absent<S> {
         match self.0 {}
     }
     fn no_zeros(self) -> S::U {
+        match self.0 {}
+    }
+    fn paired(self, _: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
+        match self.0 {}
+    }
+    fn by_nibble(self, _: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
         match self.0 {}
     }
 }

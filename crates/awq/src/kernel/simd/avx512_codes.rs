@@ -6,7 +6,11 @@
 use std::arch::x86_64::*;
 
 use super::avx512_bf16::Bf16Pairs;
-use super::{CodeJob, CodePairs};
+use super::{Aligned, Arithmetic, CodeJob, CodePairs, Simd};
+use crate::kernel::packed::{STRIP_COLUMNS, STRIP_WORDS};
+
+/// Sums of half a strip.
+const HALF: usize = STRIP_COLUMNS / 2;
 
 /// bf16 of -16 to 15, found by the low five bits.
 const DIFFERENCES: [u16; 32] = {
@@ -18,9 +22,6 @@ const DIFFERENCES: [u16; 32] = {
     }
     table
 };
-
-/// Bits of the second operand where the first one has ones, of the third elsewhere.
-const CHOOSE: i32 = 0b1100_1010;
 
 /// Calls an intrinsic without memory operands.
 macro_rules! register {
@@ -55,19 +56,13 @@ impl CodePairs for Bf16Pairs {
     }
 
     #[inline(always)]
-    fn low_nibbles(self, first: __m512i, second: __m512i) -> __m512i {
-        register!({
-            let lower = _mm512_set1_epi32(0xffff);
-            _mm512_ternarylogic_epi32::<CHOOSE>(lower, first, _mm512_slli_epi32::<16>(second))
-        })
+    fn first_words(self, first: __m512i, second: __m512i) -> __m512i {
+        register!(_mm512_unpacklo_epi16(first, second))
     }
 
     #[inline(always)]
-    fn high_nibbles(self, first: __m512i, second: __m512i) -> __m512i {
-        register!({
-            let lower = _mm512_set1_epi32(0xffff);
-            _mm512_ternarylogic_epi32::<CHOOSE>(lower, _mm512_srli_epi32::<16>(first), second)
-        })
+    fn last_words(self, first: __m512i, second: __m512i) -> __m512i {
+        register!(_mm512_unpackhi_epi16(first, second))
     }
 
     #[inline(always)]
@@ -93,5 +88,29 @@ impl CodePairs for Bf16Pairs {
     #[inline(always)]
     fn no_zeros(self) -> __m512i {
         register!(_mm512_setzero_si512())
+    }
+
+    #[inline(always)]
+    fn paired(self, by_nibble: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
+        let simd = self.simd();
+        let mut out = Aligned([0.0; STRIP_COLUMNS]);
+        for at in (0..HALF).step_by(STRIP_WORDS) {
+            let (low, high) = (simd.load(&by_nibble.0[at..]), simd.load(&by_nibble.0[HALF + at..]));
+            simd.store(register!(_mm512_unpacklo_ps(low, high)), &mut out.0[at..]);
+            simd.store(register!(_mm512_unpackhi_ps(low, high)), &mut out.0[HALF + at..]);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn by_nibble(self, paired: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
+        let simd = self.simd();
+        let mut out = Aligned([0.0; STRIP_COLUMNS]);
+        for at in (0..HALF).step_by(STRIP_WORDS) {
+            let (first, last) = (simd.load(&paired.0[at..]), simd.load(&paired.0[HALF + at..]));
+            simd.store(register!(_mm512_shuffle_ps::<0b10_00_10_00>(first, last)), &mut out.0[at..]);
+            simd.store(register!(_mm512_shuffle_ps::<0b11_01_11_01>(first, last)), &mut out.0[HALF + at..]);
+        }
+        out
     }
 }

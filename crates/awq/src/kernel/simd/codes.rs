@@ -1,9 +1,11 @@
 //! Codes multiplied as pairs of bf16 terms, straight from packed words: the columns of a strip stay in the lanes.
 //!
 //! A difference `q - z` is an integer from -15 to 15, exact in bf16. Two rows of a strip share a vector: sixteen lanes
-//! of four bytes, one for each word, whose lower halves come from the first row and whose upper ones from the second.
+//! of four bytes, whose lower halves come from the first row and whose upper ones from the second. Two lanes in a row are
+//! of one word, its lower and its upper half; of each four words, two are in one vector and two in the other.
 
-use super::{Arithmetic, Simd};
+use super::{Aligned, Arithmetic, Simd};
+use crate::kernel::packed::STRIP_COLUMNS;
 
 /// Sixteen words.
 pub(crate) type Words<A> = <<A as Arithmetic>::S as Simd>::U;
@@ -14,14 +16,17 @@ pub(crate) trait CodeJob {
     fn run<A: CodePairs>(self, pairs: A);
 }
 
-/// A way for pairs of bf16 terms that reads codes; a strip has a lane for each word, and vectors by nibble.
+/// A way for pairs of bf16 terms that reads codes.
+///
+/// A strip is eight vectors of pairs: those of the first words of each four, for nibbles 0 and 4, 1 and 5, 2 and 6, 3 and
+/// 7, and those of the last words.
 pub(crate) trait CodePairs: Arithmetic {
     /// Runs `job` with the instructions it needs.
     fn vectorize_codes(self, job: impl CodeJob);
-    /// Nibbles 0 to 3 of two rows, those of the first in the lower halves.
-    fn low_nibbles(self, first: Words<Self>, second: Words<Self>) -> Words<Self>;
-    /// Nibbles 4 to 7 of two rows.
-    fn high_nibbles(self, first: Words<Self>, second: Words<Self>) -> Words<Self>;
+    /// The first two words of each four, of two rows.
+    fn first_words(self, first: Words<Self>, second: Words<Self>) -> Words<Self>;
+    /// The last two.
+    fn last_words(self, first: Words<Self>, second: Words<Self>) -> Words<Self>;
     /// The lower nibble of each byte, less the same byte of `zeros`.
     fn even(self, nibbles: Words<Self>, zeros: Words<Self>) -> Words<Self>;
     /// The upper nibble of each byte, less the same byte of `zeros`.
@@ -32,4 +37,8 @@ pub(crate) trait CodePairs: Arithmetic {
     fn upper(self, differences: Words<Self>) -> <Self::S as Simd>::F;
     /// No zero points.
     fn no_zeros(self) -> Words<Self>;
+    /// A strip by nibble, in the order of the vectors of pairs.
+    fn paired(self, by_nibble: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS>;
+    /// The reverse.
+    fn by_nibble(self, paired: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS>;
 }
