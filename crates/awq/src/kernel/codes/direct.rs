@@ -4,7 +4,7 @@
 //! the sums of a group are kept unscaled.
 
 use super::piece::{PieceTask, pack, scales};
-use super::zeros::{HALF, Zeros};
+use super::zeros::{Differences, HALF, Zeros};
 use crate::kernel::ahead::Ahead;
 use crate::kernel::packed::{STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
 use crate::kernel::parts::Sums;
@@ -127,17 +127,37 @@ impl<A: CodePairs, const M: usize> Block<'_, A, M> {
                     simd.store_words(second, &mut kept[1]);
                 }
             }
-            let right = self.zeros.differences::<FIRST, V>(pairs, [first, second]);
-            for (sums, left) in sums.iter_mut().zip(self.steps[index]) {
-                for (sum, right) in sums.iter_mut().zip(right) {
-                    *sum = pairs.step(left, right, *sum);
-                }
+            // One half after the other: the registers do not hold all differences.
+            let left = &self.steps[index];
+            if FIRST == 0 {
+                let right = self.zeros.of_first_words(pairs, [first, second]);
+                step(pairs, left, &right, &mut sums, 0);
+            }
+            if FIRST + V == WORD_COLUMNS {
+                let right = self.zeros.of_last_words(pairs, [first, second]);
+                step(pairs, left, &right, &mut sums, V - HALF);
             }
         }
         for (sums, totals) in sums.iter().zip(self.totals.iter_mut()) {
             for (v, sum) in sums.iter().enumerate() {
                 simd.store(*sum, &mut totals.0[(FIRST + v) * STRIP_WORDS..]);
             }
+        }
+    }
+}
+
+/// Adds the products of two weight rows to the sums from vector `at` on.
+#[inline(always)]
+fn step<A: CodePairs, const M: usize, const V: usize>(
+    pairs: A,
+    left: &[f32; M],
+    right: &Differences<A>,
+    sums: &mut [[<A::S as Simd>::F; V]; M],
+    at: usize,
+) {
+    for (sums, left) in sums.iter_mut().zip(left) {
+        for (sum, right) in sums[at..].iter_mut().zip(right) {
+            *sum = pairs.step(*left, *right, *sum);
         }
     }
 }

@@ -81,9 +81,10 @@ fn unpack<A: CodePairs>(
         ahead.fetch(simd);
         let [first, second] = words.pair(index);
         let (first, second) = (simd.words(first), simd.words(second));
-        let right = zeros.differences::<0, WORD_COLUMNS>(pairs, [first, second]);
-        for (v, right) in right.into_iter().enumerate() {
-            simd.store(right, &mut to.0[v * STRIP_WORDS..]);
+        let halves =
+            [zeros.of_first_words(pairs, [first, second]), zeros.of_last_words(pairs, [first, second])];
+        for (v, right) in halves.as_flattened().iter().enumerate() {
+            simd.store(*right, &mut to.0[v * STRIP_WORDS..]);
         }
     }
 }

@@ -1,10 +1,13 @@
 //! A strip of one group's zero points, and differences from them.
 
 use crate::kernel::packed::WORD_COLUMNS;
-use crate::kernel::simd::{CodePairs, Simd, Words};
+use crate::kernel::simd::{Arithmetic, CodePairs, Simd, Words};
 
 /// Half of a strip's vectors.
 pub(super) const HALF: usize = WORD_COLUMNS / 2;
+
+/// Half of the vectors of two rows: the right sides of a step.
+pub(super) type Differences<A> = [<<A as Arithmetic>::S as Simd>::F; HALF];
 
 /// Zero points as differences take them: of the first words of each four, and of the last.
 #[derive(Clone, Copy)]
@@ -26,28 +29,21 @@ impl<A: CodePairs> Zeros<A> {
         }
     }
 
-    /// The differences of two rows: all eight vectors of them, or the half from the one with number `FIRST` on.
+    /// The differences of two rows in the first words of each four.
     #[inline(always)]
-    pub(super) fn differences<const FIRST: usize, const V: usize>(
-        &self,
-        pairs: A,
-        [first, second]: [Words<A>; 2],
-    ) -> [<A::S as Simd>::F; V] {
-        let mut out = [pairs.simd().splat(0.0); V];
-        if FIRST == 0 {
-            let words = pairs.first_words(first, second);
-            out[..HALF].copy_from_slice(&look_up(pairs, words, self.first));
-        }
-        if FIRST + V == WORD_COLUMNS {
-            let words = pairs.last_words(first, second);
-            out[V - HALF..].copy_from_slice(&look_up(pairs, words, self.last));
-        }
-        out
+    pub(super) fn of_first_words(&self, pairs: A, [first, second]: [Words<A>; 2]) -> Differences<A> {
+        look_up(pairs, pairs.first_words(first, second), self.first)
+    }
+
+    /// The same in the last words.
+    #[inline(always)]
+    pub(super) fn of_last_words(&self, pairs: A, [first, second]: [Words<A>; 2]) -> Differences<A> {
+        look_up(pairs, pairs.last_words(first, second), self.last)
     }
 }
 
 #[inline(always)]
-fn look_up<A: CodePairs>(pairs: A, nibbles: Words<A>, zeros: [Words<A>; 2]) -> [<A::S as Simd>::F; HALF] {
+fn look_up<A: CodePairs>(pairs: A, nibbles: Words<A>, zeros: [Words<A>; 2]) -> Differences<A> {
     let (even, odd) = (pairs.even(nibbles, zeros[0]), pairs.odd(nibbles, zeros[1]));
     [pairs.lower(even), pairs.lower(odd), pairs.upper(even), pairs.upper(odd)]
 }
