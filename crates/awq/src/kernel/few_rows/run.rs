@@ -5,10 +5,11 @@ use crate::kernel::ahead::Ahead;
 use crate::kernel::packed::{STRIP_WORDS, WORD_COLUMNS};
 use crate::kernel::parts::Sums;
 use crate::kernel::simd::{Lanes, PLACES, Simd, StripRows};
+use crate::kernel::strips::LONGEST;
 use crate::kernel::weigh::Weigh;
 
 /// The most weight rows of a run.
-pub(super) const RUN: usize = 32;
+pub(super) const RUN: usize = LONGEST;
 
 /// A run's words side by side: in the weight they may lie a power of two apart, where they fall out of a first-level cache
 /// before they are met again.
@@ -69,6 +70,12 @@ impl<W: Weigh> Run<'_, W> {
             if V < WORD_COLUMNS / 2 {
                 self.pass::<S, R, V>(simd, row, Place { word, nibble: 2 * V }, Words::Met, ahead);
                 self.pass::<S, R, V>(simd, row, Place { word, nibble: 3 * V }, Words::Met, ahead);
+            }
+            if V < WORD_COLUMNS / 4 {
+                self.pass::<S, R, V>(simd, row, Place { word, nibble: 4 * V }, Words::Met, ahead);
+                self.pass::<S, R, V>(simd, row, Place { word, nibble: 5 * V }, Words::Met, ahead);
+                self.pass::<S, R, V>(simd, row, Place { word, nibble: 6 * V }, Words::Met, ahead);
+                self.pass::<S, R, V>(simd, row, Place { word, nibble: 7 * V }, Words::Met, ahead);
             }
         }
         R
