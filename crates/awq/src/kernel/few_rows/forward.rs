@@ -85,7 +85,13 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
         let mut padded = Padded::new();
         let mut scales = KEPT.take();
         scales.resize(piece.width(), Aligned([0.0; STRIP_COLUMNS]));
-        let longest = if rows <= UNPACKING { packed.run(RUN) } else { RUN };
+        // What a run fetches is as long as itself, so all are to have one length.
+        let whole = piece.weight_rows().len().is_multiple_of(RUN);
+        let longest = match rows {
+            ..=UNPACKING => packed.run(RUN / 2),
+            _ if whole => RUN,
+            _ => RUN / 2,
+        };
         for segment in packed.segments(piece.weight_rows(), longest) {
             for (x, to) in x.chunks_exact(packed.in_features()).zip(&mut left) {
                 T::widen(simd, &x[segment.first..][..segment.count], &mut to[..segment.count]);
