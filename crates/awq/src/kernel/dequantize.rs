@@ -40,7 +40,7 @@ impl<T: Element> Operation for StripTask<'_, T> {
         let mut panel = [Aligned([0.0; PANEL]); STRIP_COLUMNS];
         for first in (0..in_features).step_by(PANEL) {
             let end = in_features.min(first + PANEL);
-            transposed_panel(Single(simd), self.packed, self.strip, first..end, &mut tables, &mut panel);
+            transposed_panel(Single(simd), self.packed, self.strip, first..end, 0, &mut tables, &mut panel);
             for (from, to) in panel.iter().zip(&mut self.out) {
                 T::narrow(simd, &from.0[..end - first], &mut to[first..end]);
             }

@@ -7,7 +7,7 @@
 use super::packed::{
     NIBBLE_COLUMN, Packed, Rounding, STRIP_COLUMNS, STRIP_WORDS, Segment, Strip, WORD_COLUMNS,
 };
-use super::simd::{Aligned, CODE_OFFSET, Lanes, Simd, Table};
+use super::simd::{Aligned, Arithmetic, CODE_OFFSET, Lanes, Simd, Single, Table};
 
 /// All codes, plus [`CODE_OFFSET`].
 const CODES: Table = {
@@ -85,6 +85,19 @@ impl Tables {
     /// Makes these the tables of `group` in `strip`, if they are not; always of the same packed weight.
     #[inline(always)]
     pub(crate) fn build<S: Simd>(&mut self, simd: S, packed: &Packed<'_>, group: usize, strip: Strip) {
+        self.build_for(Single(simd), packed, group, strip);
+    }
+
+    /// The same for [`Arithmetic::look_up`].
+    #[inline(always)]
+    pub(crate) fn build_for<A: Arithmetic>(
+        &mut self,
+        arithmetic: A,
+        packed: &Packed<'_>,
+        group: usize,
+        strip: Strip,
+    ) {
+        let simd = arithmetic.simd();
         if self.built == Some((group, strip)) {
             return;
         }
@@ -95,11 +108,12 @@ impl Tables {
                 let column = word * WORD_COLUMNS + NIBBLE_COLUMN[nibble];
                 let zero = simd.splat(zeros.0[column]);
                 let scale = simd.splat(scales.0[column]);
-                for at in (0..16).step_by(S::LANES) {
+                for at in (0..16).step_by(A::S::LANES) {
                     let difference = simd.sub(simd.load(&CODES.0[at..]), zero);
                     simd.store(simd.round(simd.mul(difference, scale), rounding), &mut table.0[at..]);
                 }
             }
+            arithmetic.join(tables);
         }
     }
 }

@@ -111,12 +111,14 @@ impl<T: Element> Task<'_, T> {
             }
             for column in (0..columns).step_by(UNPACKED) {
                 let width = UNPACKED.min(columns - column);
+                let ahead = self.weight.ahead(arithmetic, first, column, columns);
                 arithmetic.vectorize(Fill {
                     weight: self.weight,
                     first,
                     count,
                     column: self.column + column,
                     width,
+                    ahead,
                     tables: &mut workspace.tables,
                     panels: &mut workspace.panels,
                 });

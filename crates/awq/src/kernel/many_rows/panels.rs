@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::nibbles::unpack;
-use super::{DEPTH, PANEL, STEPS, UNPACKED};
+use super::{COLUMNS, DEPTH, PANEL, STEPS, UNPACKED};
 use crate::kernel::packed::{Packed, STRIP_COLUMNS, STRIP_WORDS, Strip, WORD_COLUMNS};
 use crate::kernel::simd::{Aligned, Arithmetic, Job, Simd};
 use crate::kernel::weights::{Columns, Tables, transpose};
@@ -40,6 +40,22 @@ impl Weight<'_> {
         }
     }
 
+    /// How far behind each word of the block of rows from `first` and columns from `column` on lies the word of the block
+    /// that comes next in a task of `width` columns, or presumably in the next task; none forward, where runs fetch each other.
+    pub(super) fn ahead<A: Arithmetic>(&self, _: A, first: usize, column: usize, width: usize) -> usize {
+        let Self::Transposed(packed) = self else { return 0 };
+        let row_words = packed.row_words();
+        let start = column * row_words + first / WORD_COLUMNS;
+        let next = if column + UNPACKED < width {
+            start + UNPACKED * row_words
+        } else if first + STEPS * A::TERMS < packed.out_features() {
+            (first + STEPS * A::TERMS) / WORD_COLUMNS
+        } else {
+            COLUMNS * row_words
+        };
+        next.wrapping_sub(start)
+    }
+
     /// `N`.
     pub(super) fn columns(&self) -> usize {
         match self {
@@ -66,6 +82,8 @@ pub(super) struct Fill<'a> {
     pub(super) count: usize,
     pub(super) column: usize,
     pub(super) width: usize,
+    /// See [`Weight::ahead`].
+    pub(super) ahead: usize,
     pub(super) tables: &'a mut [Tables; DEPTH / UNPACKED],
     pub(super) panels: &'a mut [Aligned<PANEL>],
 }
@@ -128,19 +146,29 @@ impl Fill<'_> {
                     break;
                 }
                 let rows = self.column + start..self.column + self.width.min(start + PANEL);
-                transposed_panel(arithmetic, packed, strip, rows, tables, &mut panel[steps.clone()]);
+                transposed_panel(
+                    arithmetic,
+                    packed,
+                    strip,
+                    rows,
+                    self.ahead,
+                    tables,
+                    &mut panel[steps.clone()],
+                );
             }
         }
     }
 }
 
-/// Term `column` of `panel`, lane `row`: `W[rows.start + row, strip.column() + column]`, for at most `PANEL` rows.
+/// Term `column` of `panel`, lane `row`: `W[rows.start + row, strip.column() + column]`, for at most `PANEL` rows. Meanwhile
+/// fetches the words that lie `ahead` of these.
 #[inline(always)]
 pub(crate) fn transposed_panel<A: Arithmetic>(
     arithmetic: A,
     packed: &Packed<'_>,
     strip: Strip,
     rows: Range<usize>,
+    ahead: usize,
     tables: &mut Tables,
     panel: &mut [Aligned<PANEL>],
 ) {
@@ -151,27 +179,18 @@ pub(crate) fn transposed_panel<A: Arithmetic>(
         let at = segment.first - first;
         let whole = segment.count / lanes * lanes;
         if whole > 0 {
-            tables.build(simd, packed, segment.group, strip);
+            tables.build_for(arithmetic, packed, segment.group, strip);
         }
         for row in (0..whole).step_by(lanes) {
+            let start = (segment.first + row) * packed.row_words() + strip.word;
+            for lane in 0..lanes {
+                simd.prefetch(packed.words(), (start + lane * packed.row_words()).wrapping_add(ahead));
+            }
             let mut words = [simd.zero_words(); STRIP_WORDS];
             transpose(simd, packed, segment.first + row, strip, &mut words);
             for (word, panel) in panel.chunks_exact_mut(WORD_COLUMNS / A::TERMS).enumerate().take(STRIP_WORDS)
             {
-                // The lower nibbles hold the even columns, the upper ones their right neighbours.
-                let (even_tables, odd_tables) = tables.word(word).split_at(WORD_COLUMNS / 2);
-                let (mut even, mut odd) = (words[word], simd.skip(words[word], WORD_COLUMNS / 2));
-                for (index, (even_table, odd_table)) in even_tables.iter().zip(odd_tables).enumerate() {
-                    let first = simd.lookup(even_table, even);
-                    let second = simd.lookup(odd_table, odd);
-                    if A::TERMS == 2 {
-                        arithmetic.place_pair(first, second, &mut panel[index].0[at + row..]);
-                    } else {
-                        arithmetic.place(first, 0, &mut panel[2 * index].0[at + row..]);
-                        arithmetic.place(second, 0, &mut panel[2 * index + 1].0[at + row..]);
-                    }
-                    (even, odd) = (simd.next(even), simd.next(odd));
-                }
+                arithmetic.look_up(tables.word(word), words[word], panel, at + row);
             }
         }
         if whole < segment.count {

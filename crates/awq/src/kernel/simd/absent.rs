@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 
 use half::bf16;
 
-use super::{Aligned, Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd};
-use crate::kernel::packed::STRIP_COLUMNS;
+use super::{Aligned, Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd, Table};
+use crate::kernel::packed::{STRIP_COLUMNS, WORD_COLUMNS};
 
 /// Never made.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,12 @@ impl<S: Simd> Arithmetic for Absent<S> {
         match self.0 {}
     }
     fn place(self, _: S::F, _: usize, _: &mut [f32]) {
+        match self.0 {}
+    }
+    fn join(self, _: &mut [Table; WORD_COLUMNS]) {
+        match self.0 {}
+    }
+    fn look_up<const N: usize>(self, _: &[Table; WORD_COLUMNS], _: S::U, _: &mut [Aligned<N>], _: usize) {
         match self.0 {}
     }
     fn place_one(self, _: f32, _: usize, _: &mut f32) {

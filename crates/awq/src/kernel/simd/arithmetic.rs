@@ -4,8 +4,9 @@
 //! takes a vector of four-byte lanes of the right one: one f32 term each, or two bf16 terms, the first in the lower
 //! half. Both are kept as f32, whose bits are what counts.
 
-use super::{Operation, Simd};
+use super::{Aligned, Operation, Simd, Table};
 use crate::kernel::element::Element;
+use crate::kernel::packed::WORD_COLUMNS;
 
 /// Work to be compiled once for each way.
 pub(crate) trait Job {
@@ -32,6 +33,16 @@ pub(crate) trait Arithmetic: Copy {
         self.place(first, 0, to);
         self.place(second, 1, to);
     }
+    /// Makes the tables of a word's nibbles those that [`Arithmetic::look_up`] takes.
+    fn join(self, tables: &mut [Table; WORD_COLUMNS]);
+    /// Writes the right sides of a word's steps, in the order of its columns, from lane `at` on, with a row in each lane.
+    fn look_up<const N: usize>(
+        self,
+        tables: &[Table; WORD_COLUMNS],
+        words: <Self::S as Simd>::U,
+        to: &mut [Aligned<N>],
+        at: usize,
+    );
     /// [`Arithmetic::place`] for one column.
     fn place_one(self, weight: f32, term: usize, to: &mut f32);
     /// `total` and all terms of a step.
@@ -81,6 +92,28 @@ impl<S: Simd> Arithmetic for Single<S> {
     #[inline(always)]
     fn place(self, weights: S::F, _: usize, to: &mut [f32]) {
         self.0.store(weights, to);
+    }
+
+    #[inline(always)]
+    fn join(self, _: &mut [Table; WORD_COLUMNS]) {}
+
+    #[inline(always)]
+    fn look_up<const N: usize>(
+        self,
+        tables: &[Table; WORD_COLUMNS],
+        words: S::U,
+        to: &mut [Aligned<N>],
+        at: usize,
+    ) {
+        // The lower nibbles hold the even columns, the upper ones their right neighbours.
+        let (even_tables, odd_tables) = tables.split_at(WORD_COLUMNS / 2);
+        let (mut even, mut odd) = (words, self.0.skip(words, WORD_COLUMNS / 2));
+        for ((even_table, odd_table), to) in even_tables.iter().zip(odd_tables).zip(to.as_chunks_mut::<2>().0)
+        {
+            self.0.store(self.0.lookup(even_table, even), &mut to[0].0[at..]);
+            self.0.store(self.0.lookup(odd_table, odd), &mut to[1].0[at..]);
+            (even, odd) = (self.0.next(even), self.0.next(odd));
+        }
     }
 
     #[inline(always)]

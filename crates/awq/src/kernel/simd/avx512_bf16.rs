@@ -6,9 +6,10 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::Simd;
 use super::arithmetic::{Arithmetic, Job, PackLeft};
 use super::avx512::Avx512;
+use super::{Aligned, Simd, Table};
+use crate::kernel::packed::WORD_COLUMNS;
 use crate::kernel::rounding::round_bf16;
 
 /// Proof that the CPU has the set; made by [`Bf16Pairs::detect`] alone.
@@ -77,6 +78,48 @@ impl Arithmetic for Bf16Pairs {
             _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, halves))
         };
         self.0.store(pairs, to);
+    }
+
+    // Two columns share a table of thirty-two bf16: the halves of a word hold a nibble of each.
+    #[inline(always)]
+    fn join(self, tables: &mut [Table; WORD_COLUMNS]) {
+        for nibble in 0..WORD_COLUMNS / 2 {
+            let (even, odd) =
+                (self.0.load(&tables[nibble].0), self.0.load(&tables[WORD_COLUMNS / 2 + nibble].0));
+            // SAFETY: `self` proves that the CPU has the instruction; it touches no memory.
+            let both = unsafe { std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(odd, even)) };
+            self.0.store(both, &mut tables[nibble].0);
+        }
+    }
+
+    #[inline(always)]
+    fn look_up<const N: usize>(
+        self,
+        tables: &[Table; WORD_COLUMNS],
+        words: __m512i,
+        to: &mut [Aligned<N>],
+        at: usize,
+    ) {
+        const NIBBLES: i32 = 0x000f_000f;
+        // The odd column's values are the latter sixteen.
+        const ODD: i32 = 0x0010_0000;
+        // (a & b) | c
+        const AND_OR: i32 = 0b1110_1010;
+        let mut words = words;
+        for (table, to) in tables.iter().zip(&mut to[..WORD_COLUMNS / 2]) {
+            let table = self.0.load(&table.0);
+            // SAFETY: `self` proves that the CPU has the instructions; they touch no memory.
+            let pairs = unsafe {
+                let index = _mm512_ternarylogic_epi32::<AND_OR>(
+                    words,
+                    _mm512_set1_epi32(NIBBLES),
+                    _mm512_set1_epi32(ODD),
+                );
+                _mm512_castsi512_ps(_mm512_permutexvar_epi16(index, _mm512_castps_si512(table)))
+            };
+            self.0.store(pairs, &mut to.0[at..]);
+            words = self.0.next(words);
+        }
     }
 
     #[inline(always)]
