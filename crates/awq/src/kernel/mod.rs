@@ -109,7 +109,7 @@ pub(crate) fn grad_input<T: Element>(
     let Some(rows) = checked_rows(grad_y.len(), inner, grad_x.len(), outer) else { return };
     if inner == 0 {
         grad_x.fill(T::default());
-    } else if rows <= few_rows::GRADIENT_ROWS {
+    } else if rows <= few_rows::most_gradient_rows::<T>(packed, isa) {
         few_rows::grad_input(grad_y, packed, grad_x, pool, isa);
     } else {
         many_rows::grad_input(grad_y, packed, grad_x, pool, isa);

@@ -18,7 +18,7 @@ use crate::kernel::weights::{Columns, Tables, Turned};
 /// Weight rows of a task: as many as a strip has columns, so that they share buffers.
 const CHUNK: usize = STRIP_COLUMNS;
 
-/// Right for any `M`, `I` and `O` above zero.
+/// Right for any `I` and `O` above zero, and `M` up to [`Simd::FEW_ROWS`].
 pub(crate) fn grad_input<T: Element>(
     grad_y: &[T],
     packed: &Packed<'_>,
@@ -45,35 +45,32 @@ impl<T: Element> Operation for ChunkTask<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
+    fn run<S: Simd>(self, simd: S) {
         let out_features = self.packed.out_features();
+        let rows = self.grad_x.len();
+        assert!(rows <= S::FEW_ROWS, "as many rows as share a pass");
+        let count = self.grad_x.first().map_or(0, |row| row.len());
         let mut workspace = Workspace::take();
-        for (from, grad_x) in
-            self.grad_y.chunks(S::FEW_ROWS * out_features).zip(self.grad_x.chunks_mut(S::FEW_ROWS))
-        {
-            let rows = grad_x.len();
-            let count = grad_x.first().map_or(0, |row| row.len());
-            workspace.clear(rows);
-            for strip in (0..self.packed.strips()).map(|index| self.packed.strip(index)) {
-                let columns = strip.columns();
-                for (from, to) in from.chunks_exact(out_features).zip(&mut workspace.left) {
-                    T::widen(simd, &from[strip.column()..][..columns], &mut to.0[..columns]);
-                }
-                for segment in self.packed.segments(self.first..self.first + count, CHUNK) {
-                    let at = segment.first - self.first;
-                    let workspace = &mut *workspace;
-                    simd.vectorize(StripOfChunk { packed: self.packed, strip, segment, at, rows, workspace });
-                }
+        workspace.clear(rows);
+        for strip in (0..self.packed.strips()).map(|index| self.packed.strip(index)) {
+            let columns = strip.columns();
+            for (from, to) in self.grad_y.chunks_exact(out_features).zip(&mut workspace.left) {
+                T::widen(simd, &from[strip.column()..][..columns], &mut to.0[..columns]);
             }
-            for (sums, grad_x) in workspace.sums.iter().zip(grad_x) {
-                T::narrow(simd, &sums.0[..count], grad_x);
+            for segment in self.packed.segments(self.first..self.first + count, CHUNK) {
+                let at = segment.first - self.first;
+                let workspace = &mut *workspace;
+                simd.vectorize(StripOfChunk { packed: self.packed, strip, segment, at, rows, workspace });
             }
+        }
+        for (sums, grad_x) in workspace.sums.iter().zip(self.grad_x) {
+            T::narrow(simd, &sums.0[..count], grad_x);
         }
         workspace.put_back();
     }
 }
 
-/// One strip of columns of one segment of weight rows, for all rows of a pass.
+/// One strip of columns of one segment of weight rows, for all rows.
 struct StripOfChunk<'a> {
     packed: &'a Packed<'a>,
     strip: Strip,
@@ -92,18 +89,20 @@ impl Operation for StripOfChunk<'_> {
         let whole = self.segment.count / S::LANES * S::LANES;
         if whole > 0 {
             self.workspace.tables.build(simd, self.packed, self.segment.group, self.strip);
-            // How many vectors of rows to sum at once: as many as the registers hold.
-            match (self.rows, S::REGISTERS) {
-                (1, 32) => self.vectors::<S, 1, 8>(simd),
-                (3, 32) => self.vectors::<S, 3, 4>(simd),
-                (4, 32) => self.vectors::<S, 4, 4>(simd),
-                (5, 32) => self.vectors::<S, 5, 2>(simd),
-                (6, 32) => self.vectors::<S, 6, 2>(simd),
-                (7, 32) => self.vectors::<S, 7, 2>(simd),
-                (8.., 32) => self.vectors::<S, 8, 2>(simd),
-                (1, _) => self.vectors::<S, 1, 4>(simd),
-                (2, _) => self.vectors::<S, 2, 4>(simd),
-                (3, _) => self.vectors::<S, 3, 2>(simd),
+            // How many vectors of rows to sum at once: as many as the registers hold, and as there are.
+            match (self.rows, S::REGISTERS, whole / S::LANES) {
+                (1, 32, 8..) => self.vectors::<S, 1, 8>(simd),
+                (1, _, 4..) => self.vectors::<S, 1, 4>(simd),
+                (1, ..) => self.vectors::<S, 1, 2>(simd),
+                (2, _, 4..) => self.vectors::<S, 2, 4>(simd),
+                (2, ..) => self.vectors::<S, 2, 2>(simd),
+                (3, 32, 4..) => self.vectors::<S, 3, 4>(simd),
+                (3, ..) => self.vectors::<S, 3, 2>(simd),
+                (4, 32, 4..) => self.vectors::<S, 4, 4>(simd),
+                (5, 32, _) => self.vectors::<S, 5, 2>(simd),
+                (6, 32, _) => self.vectors::<S, 6, 2>(simd),
+                (7, 32, _) => self.vectors::<S, 7, 2>(simd),
+                (8.., 32, _) => self.vectors::<S, 8, 2>(simd),
                 _ => self.vectors::<S, 4, 2>(simd),
             }
         }

@@ -13,17 +13,47 @@ mod workspace;
 pub(crate) use forward::forward;
 pub(crate) use grad_input::grad_input;
 
+use std::marker::PhantomData;
+
 use super::element::Element;
 use super::isa::Isa;
+use super::packed::Packed;
+use super::simd::{Operation, Simd, dispatch};
 
 /// The most rows of a product.
 const FORWARD_ROWS: usize = 32;
 
-/// The most rows of a gradient.
-pub(crate) const GRADIENT_ROWS: usize = 8;
+/// The most rows of a gradient in one pass.
+const GRADIENT_ROWS: usize = 8;
+
+/// The most rows of a gradient where more would be multiplied in pairs of bf16.
+const UNPAIRED_ROWS: usize = 2;
+
+/// Groups of fewer rows hardly repay their tables.
+const SHORT_GROUP: usize = 64;
 
 /// Up to so many rows, a product is faster this way: each weight is computed once for all of them, which costs most where
 /// it is rounded, and where vectors are short.
 pub(crate) fn most_rows<T: Element>(isa: Isa) -> usize {
     if T::IS_BF16 || isa == Isa::Avx512 { FORWARD_ROWS } else { FORWARD_ROWS / 2 }
+}
+
+/// Up to so many rows, a gradient is faster this way: as many as share a pass, and fewer where the other way has pairs.
+pub(crate) fn most_gradient_rows<T: Element>(packed: &Packed<'_>, isa: Isa) -> usize {
+    let most = dispatch(isa, MostRows { of: PhantomData::<T> });
+    if packed.group_size() < SHORT_GROUP { most / 2 } else { most }
+}
+
+/// Asks the instruction set.
+struct MostRows<T> {
+    of: PhantomData<T>,
+}
+
+impl<T: Element> Operation for MostRows<T> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> usize {
+        if T::IS_BF16 && simd.pairs().is_some() { UNPAIRED_ROWS } else { S::FEW_ROWS }
+    }
 }
