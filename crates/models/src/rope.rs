@@ -15,7 +15,8 @@ pub(crate) struct Rope {
     head_dim: i64,
 }
 
-/// Sine and cosine of every angle, `[batch or 1, 1, time, head_dim / 2]`.
+/// Sine and cosine of every angle, `[batch or 1, 1, time, head_dim]`, for both halves of a head; the first half's sine is
+/// negative.
 #[derive(Debug)]
 pub(crate) struct Angles {
     cos: Tensor,
@@ -46,7 +47,8 @@ impl Rope {
             }
             _ => values.f_to_kind(kind),
         };
-        Ok(Angles { cos: scaled(angles.f_cos()?)?, sin: scaled(angles.f_sin()?)? })
+        let (cos, sin) = (scaled(angles.f_cos()?)?, scaled(angles.f_sin()?)?);
+        Ok(Angles { cos: Tensor::f_cat(&[&cos, &cos], -1)?, sin: Tensor::f_cat(&[&sin.f_neg()?, &sin], -1)? })
     }
 
     /// The frequencies `[head_dim / 2]`, in f32 as transformers computes them.
@@ -121,8 +123,7 @@ impl Angles {
         let [first, second] = &halves[..] else {
             return Err(TchError::Shape(format!("{:?} has no two halves", x.size())));
         };
-        let turned_first = first.f_mul(&self.cos)?.f_sub(&second.f_mul(&self.sin)?)?;
-        let turned_second = second.f_mul(&self.cos)?.f_add(&first.f_mul(&self.sin)?)?;
-        Tensor::f_cat(&[turned_first, turned_second], -1)
+        let swapped = Tensor::f_cat(&[second, first], -1)?;
+        x.f_mul(&self.cos)?.f_add(&swapped.f_mul(&self.sin)?)
     }
 }
