@@ -61,6 +61,15 @@ fn wrong_operands_are_errors_that_say_found_and_expected() {
 }
 
 #[test]
+fn a_gradient_that_does_not_fit_is_an_error_that_says_found_and_expected() {
+    let layer = layer(None);
+    let error = layer.grad_input(&Tensor::zeros([2, 96], CPU)).unwrap_err().to_string();
+    assert!(error.contains("[..., 40]") && error.contains("[2, 96]"), "{error}");
+    let error = layer.grad_input(&Tensor::zeros([2, 40], CPU).to_kind(Kind::Double)).unwrap_err().to_string();
+    assert!(error.contains("float32, bfloat16 or float16"), "{error}");
+}
+
+#[test]
 fn double_backward_is_refused_and_says_so() {
     let layer = layer(None);
     let x = Tensor::randn([4, 96], CPU).set_requires_grad(true);

@@ -4,7 +4,7 @@ use super::packed::{Packed, STRIP_WORDS, Segment};
 use super::parts::Piece;
 use super::simd::Simd;
 
-/// A cursor over the cache lines of the next run: as many as the present one has.
+/// A cursor over the cache lines of the next run: those that the present one does not have itself are fetched after each strip.
 pub(crate) struct Ahead<'a> {
     words: &'a [i32],
     /// The word to fetch.
@@ -13,6 +13,8 @@ pub(crate) struct Ahead<'a> {
     width: usize,
     fetched: usize,
     gap: usize,
+    /// Lines to fetch after each strip: how many more the next run has in it.
+    more: usize,
 }
 
 impl<'a> Ahead<'a> {
@@ -33,6 +35,7 @@ impl<'a> Ahead<'a> {
             at: row * row_words + piece.strips[0] * STRIP_WORDS,
             width,
             fetched: 0,
+            more: now.behind.saturating_sub(now.count),
             gap: row_words.saturating_sub(width * STRIP_WORDS),
         }
     }
@@ -44,13 +47,17 @@ impl<'a> Ahead<'a> {
         self.at += STRIP_WORDS;
     }
 
-    /// After a strip of so many rows, a line for each: goes on in the next row where this one is fetched.
+    /// After a strip of so many rows, for each of which a line was fetched: fetches what is missing, and goes on in the next row
+    /// where this one is fetched.
     #[inline(always)]
-    pub(crate) fn turn(&mut self, rows: usize) {
+    pub(crate) fn turn<S: Simd>(&mut self, simd: S, rows: usize) {
+        for _ in 0..self.more {
+            self.fetch(simd);
+        }
         if self.gap == 0 {
             return;
         }
-        self.fetched += rows;
+        self.fetched += rows + self.more;
         while self.fetched >= self.width {
             self.fetched -= self.width;
             self.at += self.gap;

@@ -355,15 +355,17 @@ impl<'a> Packed<'a> {
         longest: usize,
     ) -> impl Iterator<Item = Segment> + use<> {
         let group_size = self.group_size;
+        let end =
+            move |first: usize| rows.end.min((first / group_size + 1) * group_size).min(first + longest);
         let mut next = rows.start;
         std::iter::from_fn(move || {
             let first = next;
-            let group = first / group_size;
-            next = rows.end.min((group + 1) * group_size).min(first + longest);
+            next = end(first);
             (first < rows.end).then(|| Segment {
-                group,
+                group: first / group_size,
                 first,
                 count: next - first,
+                behind: end(next) - next,
                 begins: first == rows.start || first.is_multiple_of(group_size),
                 ends: next == rows.end || next.is_multiple_of(group_size),
             })
@@ -380,6 +382,8 @@ pub(crate) struct Segment {
     pub(crate) first: usize,
     /// How many rows.
     pub(crate) count: usize,
+    /// How many the segment behind it has, zero at the end.
+    pub(crate) behind: usize,
     /// Whether it is the first of its group, among the rows that were cut.
     pub(crate) begins: bool,
     /// Whether it is the last one.

@@ -7,12 +7,6 @@ use super::simd::Rows;
 /// The most weight rows in a run.
 pub(crate) const LONGEST: usize = 64;
 
-/// The most weight rows in a run of `piece`, where many rows of activations make long ones pay. A run fetches as many lines
-/// as it has itself, so one length is to divide the piece.
-pub(crate) fn longest(piece: Piece) -> usize {
-    if piece.weight_rows().len().is_multiple_of(LONGEST) { LONGEST } else { LONGEST / 2 }
-}
-
 /// Strips side by side.
 #[derive(Clone, Copy)]
 pub(crate) struct Strips<'a> {

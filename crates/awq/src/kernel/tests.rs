@@ -295,6 +295,29 @@ fn products_are_right_and_do_not_depend_on_threads_at_every_edge_of_the_blocking
 }
 
 #[test]
+fn every_number_of_few_rows_is_multiplied_right_whatever_the_group() {
+    let mut random = Random(3);
+    for shape in [[256, 136, 128], [320, 136, 64], [96, 264, 32]] {
+        for rows in 1..=17 {
+            let layer = Layer::random(shape, rows % 2, &mut random);
+            check_layer::<f32>(&layer, rows, &mut random);
+            check_layer::<bf16>(&layer, rows, &mut random);
+        }
+    }
+}
+
+#[test]
+fn a_segment_knows_how_many_rows_come_behind_it() {
+    let layer = Layer::random([320, 8, 80], 0, &mut Random(4));
+    for (rows, longest) in [(0..320, 64), (30..320, 64), (16..300, 32), (81..82, 32)] {
+        let segments: Vec<_> = layer.packed().segments(rows.clone(), longest).collect();
+        let behind = segments[1..].iter().map(|segment| segment.count).chain([0]);
+        assert!(segments.iter().map(|segment| segment.behind).eq(behind), "{segments:?}");
+        assert_eq!(segments.iter().map(|segment| segment.count).sum::<usize>(), rows.len());
+    }
+}
+
+#[test]
 fn a_weight_without_rows_or_columns_is_an_empty_sum() {
     let empty = OwnedScales::F32(Vec::new());
     let no_rows = Layer::new(Vec::new(), Vec::new(), empty.clone(), [0, 8, 4]);

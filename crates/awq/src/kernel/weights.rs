@@ -7,7 +7,7 @@
 use super::packed::{
     NIBBLE_COLUMN, Packed, Rounding, STRIP_COLUMNS, STRIP_WORDS, Segment, Strip, WORD_COLUMNS,
 };
-use super::simd::{Aligned, Arithmetic, CODE_OFFSET, Lanes, Simd, Single, Table};
+use super::simd::{Aligned, Arithmetic, CODE_OFFSET, Lanes, Simd, Table};
 
 /// All codes, plus [`CODE_OFFSET`].
 const CODES: Table = {
@@ -76,21 +76,16 @@ impl Tables {
         self.built = None;
     }
 
-    /// The tables of one word, in the order of its nibbles.
+    /// The tables of one word, in the order of its nibbles, as [`Arithmetic::join`] leaves them.
     #[inline(always)]
     pub(crate) fn word(&self, word: usize) -> &[Table; WORD_COLUMNS] {
         &self.of[word]
     }
 
-    /// Makes these the tables of `group` in `strip`, if they are not; always of the same packed weight.
+    /// Makes these the tables of `group` in `strip` that [`Arithmetic::look_up`] takes, if they are not; always of the same packed
+    /// weight and for the same arithmetic.
     #[inline(always)]
-    pub(crate) fn build<S: Simd>(&mut self, simd: S, packed: &Packed<'_>, group: usize, strip: Strip) {
-        self.build_for(Single(simd), packed, group, strip);
-    }
-
-    /// The same for [`Arithmetic::look_up`].
-    #[inline(always)]
-    pub(crate) fn build_for<A: Arithmetic>(
+    pub(crate) fn build<A: Arithmetic>(
         &mut self,
         arithmetic: A,
         packed: &Packed<'_>,

@@ -60,7 +60,7 @@ impl<const M: usize> CodeJob for Direct<'_, '_, M> {
                         block.add::<0, HALF>(&mut kept, &mut ahead);
                         block.add::<HALF, HALF>(&mut kept, &mut ahead);
                     }
-                    ahead.turn(segment.count);
+                    ahead.turn(simd, segment.count);
                 }
             }
             if segment.ends {

@@ -7,7 +7,7 @@ use crate::kernel::ahead::Ahead;
 use crate::kernel::packed::{STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
 use crate::kernel::parts::Sums;
 use crate::kernel::simd::{Aligned, CodeJob, CodePairs, Simd, StripRows};
-use crate::kernel::strips::{LONGEST, Padded, Strips, longest, strips};
+use crate::kernel::strips::{LONGEST, Padded, Strips, strips};
 
 /// The most rows of activations in a tile.
 const TILE: usize = 6;
@@ -26,7 +26,7 @@ impl CodeJob for Paneled<'_, '_> {
         let mut steps = [[0.0; MOST_ROWS]; LONGEST / 2];
         let mut panel: Panel = [Aligned([0.0; STRIP_COLUMNS]); LONGEST / 2];
         let mut padded = Padded::new();
-        for segment in packed.segments(piece.weight_rows(), longest(piece)) {
+        for segment in packed.segments(piece.weight_rows(), LONGEST) {
             let steps = &mut steps[..segment.count / 2];
             pack(x, packed, segment, steps);
             let mut ahead = Ahead::new(packed, piece, *next, segment);
@@ -43,7 +43,7 @@ impl CodeJob for Paneled<'_, '_> {
                         &mut panel,
                         &mut ahead,
                     );
-                    ahead.turn(segment.count);
+                    ahead.turn(pairs.simd(), segment.count);
                     let scales = scales(pairs, packed, segment.group, strip);
                     let mut tiles = Tiles { pairs, panel: &panel, steps, scales: &scales, sums };
                     // Of nearly equal heights.

@@ -14,7 +14,7 @@ use crate::kernel::packed::{Packed, STRIP_COLUMNS, STRIP_WORDS, Segment};
 use crate::kernel::parallel::ParallelFor;
 use crate::kernel::parts::{Piece, Split as Parts, Sums, in_parts};
 use crate::kernel::simd::{Aligned, Lanes, Operation, Simd, dispatch};
-use crate::kernel::strips::{Padded, Strips, longest, strips};
+use crate::kernel::strips::{Padded, Strips, strips};
 use crate::kernel::weigh::{Rounded, Split, Unrounded, Weigh};
 
 /// Right for any `I` and `O` above zero, and `M` up to [`FORWARD_ROWS`].
@@ -85,7 +85,7 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
         let mut padded = Padded::new();
         let mut scales = KEPT.take();
         scales.resize(piece.width(), Aligned([0.0; STRIP_COLUMNS]));
-        let longest = if rows <= UNPACKING { packed.run(RUN / 2) } else { longest(piece) };
+        let longest = if rows <= UNPACKING { packed.run(RUN / 2) } else { RUN };
         for segment in packed.segments(piece.weight_rows(), longest) {
             for (x, to) in x.chunks_exact(packed.in_features()).zip(&mut left) {
                 T::widen(simd, &x[segment.first..][..segment.count], &mut to[..segment.count]);
@@ -171,7 +171,7 @@ impl<W: Weigh, T: Tiling> Operation for Tiled<'_, W, T> {
                 let (words, zeros) = (rows.strip(word), &zeros[word..]);
                 let mut run = Run { weigh, words, zeros, scales, left, sums, kept };
                 T::add(simd, &mut run, &mut ahead);
-                ahead.turn(segment.count);
+                ahead.turn(simd, segment.count);
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::kernel::packed::{
     NIBBLE_COLUMN, Packed, STRIP_COLUMNS, STRIP_WORDS, Segment, Strip, WORD_COLUMNS,
 };
 use crate::kernel::parallel::ParallelFor;
-use crate::kernel::simd::{Aligned, Operation, Simd, dispatch};
+use crate::kernel::simd::{Aligned, Operation, Simd, Single, dispatch};
 use crate::kernel::weights::{Columns, Tables, Turned};
 
 /// Weight rows of a task: as many as a strip has columns, so that they share buffers.
@@ -88,7 +88,7 @@ impl Operation for StripOfChunk<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         let whole = self.segment.count / S::LANES * S::LANES;
         if whole > 0 {
-            self.workspace.tables.build(simd, self.packed, self.segment.group, self.strip);
+            self.workspace.tables.build(Single(simd), self.packed, self.segment.group, self.strip);
             // How many vectors of rows to sum at once: as many as the registers hold, and as there are.
             match (self.rows, S::REGISTERS, whole / S::LANES) {
                 (1, 32, 8..) => self.vectors::<S, 1, 8>(simd),

@@ -23,7 +23,7 @@ use super::simd::{Operation, Simd, dispatch};
 /// The most rows of a product.
 const FORWARD_ROWS: usize = 32;
 
-/// The most rows of a gradient in one pass.
+/// The most rows of a gradient.
 const GRADIENT_ROWS: usize = 8;
 
 /// The most rows of a gradient where more would be multiplied in pairs of bf16.
@@ -38,7 +38,7 @@ pub(crate) fn most_rows<T: Element>(isa: Isa) -> usize {
     if T::IS_BF16 || isa == Isa::Avx512 { FORWARD_ROWS } else { FORWARD_ROWS / 2 }
 }
 
-/// Up to so many rows, a gradient is faster this way: as many as share a pass, and fewer where the other way has pairs.
+/// Up to so many rows, a gradient is faster this way: as many as registers hold, and fewer where the other way has pairs.
 pub(crate) fn most_gradient_rows<T: Element>(packed: &Packed<'_>, isa: Isa) -> usize {
     let most = dispatch(isa, MostRows { of: PhantomData::<T> });
     if packed.group_size() < SHORT_GROUP { most / 2 } else { most }

@@ -44,41 +44,58 @@ struct Place {
 enum Words {
     /// Not yet.
     New,
-    /// In an earlier pass.
+    /// In an earlier pass, and left where they are.
     Met,
+    /// In an earlier pass, and kept side by side.
+    Kept,
 }
 
 impl<W: Weigh> Run<'_, W> {
-    /// Adds the products of rows `row ..+ R`, `V` nibbles of a vector of words at a time; returns `R`.
+    /// Adds the products of rows `row ..+ R`, `V` nibbles of a vector of words at a time.
     #[inline(always)]
     pub(super) fn add<S: Simd, const R: usize, const V: usize>(
         &mut self,
         simd: S,
         row: usize,
         ahead: &mut Ahead<'_>,
-    ) -> usize {
+    ) {
         for word in (0..STRIP_WORDS).step_by(S::LANES) {
-            // One by one, so that every nibble is a constant.
-            if row == 0 {
-                self.pass::<S, R, V>(simd, row, Place { word, nibble: 0 }, Words::New, ahead);
+            // One by one, so that every nibble and every kind of words is a constant.
+            if row > 0 {
+                self.pass::<S, R, V>(simd, row, Place { word, nibble: 0 }, Words::Kept, ahead);
+                self.further::<S, R, V>(simd, row, word, Words::Kept, ahead);
             } else {
-                self.pass::<S, R, V>(simd, row, Place { word, nibble: 0 }, Words::Met, ahead);
-            }
-            if V < WORD_COLUMNS {
-                self.pass::<S, R, V>(simd, row, Place { word, nibble: V }, Words::Met, ahead);
-            }
-            if V < WORD_COLUMNS / 2 {
-                self.pass::<S, R, V>(simd, row, Place { word, nibble: 2 * V }, Words::Met, ahead);
-                self.pass::<S, R, V>(simd, row, Place { word, nibble: 3 * V }, Words::Met, ahead);
-            }
-            if V < WORD_COLUMNS / 4 {
-                self.pass::<S, R, V>(simd, row, Place { word, nibble: 4 * V }, Words::Met, ahead);
-                self.pass::<S, R, V>(simd, row, Place { word, nibble: 5 * V }, Words::Met, ahead);
-                self.pass::<S, R, V>(simd, row, Place { word, nibble: 6 * V }, Words::Met, ahead);
-                self.pass::<S, R, V>(simd, row, Place { word, nibble: 7 * V }, Words::Met, ahead);
+                self.pass::<S, R, V>(simd, row, Place { word, nibble: 0 }, Words::New, ahead);
+                let from = if R > UNPACKING { Words::Kept } else { Words::Met };
+                self.further::<S, R, V>(simd, row, word, from, ahead);
             }
         }
-        R
+    }
+
+    /// The passes behind the first.
+    #[inline(always)]
+    fn further<S: Simd, const R: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        word: usize,
+        from: Words,
+        ahead: &mut Ahead<'_>,
+    ) {
+        let at = |nibble| Place { word, nibble };
+        if V < WORD_COLUMNS {
+            self.pass::<S, R, V>(simd, row, at(V), from, ahead);
+        }
+        if V < WORD_COLUMNS / 2 {
+            self.pass::<S, R, V>(simd, row, at(2 * V), from, ahead);
+            self.pass::<S, R, V>(simd, row, at(3 * V), from, ahead);
+        }
+        if V < WORD_COLUMNS / 4 {
+            self.pass::<S, R, V>(simd, row, at(4 * V), from, ahead);
+            self.pass::<S, R, V>(simd, row, at(5 * V), from, ahead);
+            self.pass::<S, R, V>(simd, row, at(6 * V), from, ahead);
+            self.pass::<S, R, V>(simd, row, at(7 * V), from, ahead);
+        }
     }
 
     #[inline(always)]
@@ -105,7 +122,7 @@ impl<W: Weigh> Run<'_, W> {
         let mut totals = [[simd.splat(0.0); V]; R];
         for (index, kept) in self.kept[..self.words.count()].iter_mut().enumerate() {
             let kept = &mut kept[word / S::LANES];
-            let words = if from == Words::Met && R > UNPACKING {
+            let words = if from == Words::Kept {
                 simd.load_words(kept)
             } else {
                 simd.words(&self.words.row(index)[word..])

@@ -41,7 +41,6 @@ impl Tiling for Tiles {
 /// two: better where a weight takes no longer than reading an activation once more.
 fn height<S: Simd, W: Weigh>(left: usize) -> usize {
     match S::REGISTERS {
-        16 if W::TAKEN == 0 && left == 6 => 3,
         16 if W::TAKEN == 0 => left.min(4),
         // Of nearly equal heights.
         _ => left.div_ceil(left.div_ceil(8)),

@@ -179,7 +179,7 @@ pub(crate) fn transposed_panel<A: Arithmetic>(
         let at = segment.first - first;
         let whole = segment.count / lanes * lanes;
         if whole > 0 {
-            tables.build_for(arithmetic, packed, segment.group, strip);
+            tables.build(arithmetic, packed, segment.group, strip);
         }
         for row in (0..whole).step_by(lanes) {
             let start = (segment.first + row) * packed.row_words() + strip.word;

@@ -37,7 +37,7 @@ pub(crate) const CODE_OFFSET: f32 = 8_388_608.0;
 /// What a nibble of the lower half of a word counts, where it is.
 pub(crate) const PLACES: [f32; 4] = [1.0, 16.0, 256.0, 4096.0];
 
-/// The sixteen values that a column's codes stand for.
+/// The sixteen values that a column's codes stand for, or, joined ([`Arithmetic::join`]), those of two columns in bf16.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 pub(crate) struct Table(pub(crate) [f32; 16]);
