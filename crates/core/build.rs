@@ -5,7 +5,7 @@
 //! `cargo test` and doctests, of this workspace and of any other that depends on this crate. So the libraries are
 //! linked (symbolically) into `OUT_DIR` and that folder is announced as a search path.
 //!
-//! Then compiles the crate's own C++ file, against the headers that tch was built with.
+//! Then compiles the crate's own C++ files, against the headers that tch was built with.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// An adapter as one node of autograd: `src/extension`.
+/// What tch cannot say: `src/extension`.
 fn compile_extension(include: &Path, own: &Path) {
     println!("cargo::rerun-if-changed={}", own.display());
     println!("cargo::rerun-if-changed=src/extension");
@@ -46,7 +46,7 @@ fn compile_extension(include: &Path, own: &Path) {
         .include(include)
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
-        .files(["src/extension/lora.cpp", "src/extension/products.cpp"])
+        .files(["autograd", "lora", "products"].map(|name| format!("src/extension/{name}.cpp")))
         .compile("qtuner_core_extension");
 }
 

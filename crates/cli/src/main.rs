@@ -4,6 +4,7 @@
 //! Exit codes: 0 for success (and for a run that Ctrl-C ended), 1 for a failure, 2 for a command line or configuration file
 //! that cannot be meant.
 
+mod allocator;
 mod args;
 mod causal;
 mod columns;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and versions are no failures; clap prints them.

@@ -9,6 +9,7 @@
 
 pub mod adapter_file;
 mod atomic;
+pub mod autograd;
 mod backend;
 pub mod config;
 pub mod dense;

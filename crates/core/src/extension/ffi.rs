@@ -1,7 +1,7 @@
-//! The C face of `lora.cpp`.
+//! The C face of `lora.cpp` and `autograd.cpp`.
 //!
-//! A `*const C_tensor` is an `at::Tensor*`, in `tch` as here. The entry returns 0, or 1 with a message in
-//! `qtuner_core_last_error`; no exception leaves it.
+//! A `*const C_tensor` is an `at::Tensor*`, in `tch` as here. An entry returns 0, or 1 with a message in
+//! `qtuner_core_last_error`; no exception leaves one.
 
 use std::ffi::{c_char, c_int};
 use torch_sys::C_tensor;
@@ -25,4 +25,6 @@ unsafe extern "C" {
         bias: *const C_tensor,
         result: *mut *mut C_tensor,
     ) -> c_int;
+
+    pub(super) fn qtuner_core_backward(tensor: *const C_tensor, gradient: *const C_tensor) -> c_int;
 }

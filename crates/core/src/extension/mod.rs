@@ -1,5 +1,5 @@
-//! What `tch` cannot say: an adapter as one node of autograd (`lora.cpp`, with the numbers in `product`), and one
-//! flag of libtorch.
+//! What `tch` cannot say: an adapter as one node of autograd (`lora.cpp`, with the numbers in `product`), a backward pass
+//! that starts with a gradient (`autograd.cpp`), and one flag of libtorch.
 #![allow(unsafe_code, reason = "this is the crate's one room for foreign calls")]
 
 mod ffi;
@@ -58,6 +58,13 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Te
     // SAFETY: as for `add_lora`.
     let code = unsafe { ffi::qtuner_core_linear(x.as_ptr(), w.as_ptr(), bias, &raw mut out) };
     owned(code, out)
+}
+
+/// Adds the gradients of `sum(tensor * gradient)` to the leaves that `tensor` was made of, and frees its graph.
+pub(crate) fn backward(tensor: &Tensor, gradient: &Tensor) -> Result<(), TchError> {
+    // SAFETY: both pointers are live tensors that outlive the call; the entry catches exceptions.
+    let code = unsafe { ffi::qtuner_core_backward(tensor.as_ptr(), gradient.as_ptr()) };
+    if code == 0 { Ok(()) } else { Err(TchError::Torch(last_error())) }
 }
 
 /// What an entry wrote.

@@ -1,6 +1,6 @@
 //! The node against the same sum written with libtorch's operators, in f64 where the numbers are compared.
 
-use super::{Lora, add_lora, linear};
+use super::{Lora, add_lora, backward, linear};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -220,4 +220,18 @@ fn a_dense_weight_keeps_its_gradient_at_one_row() {
     let x = numbers(&[1, 600], 0.2).to_kind(Kind::Float);
     linear(&x, &weight, None).unwrap().sum(Kind::Float).backward();
     assert_eq!(weight.grad(), x.expand([600, 600], false));
+}
+
+#[test]
+fn a_backward_pass_without_a_graph_or_with_a_gradient_of_another_shape_is_an_error() {
+    let x = numbers(&[3], 0.1).set_requires_grad(true);
+    let y = &x * 2.0;
+    let message = |error: tch::TchError| error.to_string();
+    let shape = message(backward(&y, &numbers(&[2], 0.2)).unwrap_err());
+    assert!(shape.contains("shape"), "{shape}");
+    assert!(!x.grad().defined());
+    backward(&y, &numbers(&[3], 0.2)).unwrap();
+    assert_eq!(x.grad(), numbers(&[3], 0.2) * 2.0);
+    let twice = message(backward(&numbers(&[3], 0.1), &numbers(&[3], 0.2)).unwrap_err());
+    assert!(twice.contains("does not require grad"), "{twice}");
 }

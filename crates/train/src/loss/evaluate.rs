@@ -1,14 +1,14 @@
 //! The loss of a dataset.
 
 use super::LossSum;
-use super::slices::{counting_states, losses, slices};
+use super::cross_entropy::losses;
+use super::slices::{counting_states, logits, slices};
 use crate::data::{Batch, Dataset};
 use crate::{LanguageModel, ModelError};
 use qtuner_core::{Mode, model as adapters};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::ControlFlow;
-use tch::{Reduction, Tensor};
 
 /// The loss of a dataset, in nats.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -104,10 +104,10 @@ fn sample_losses(model: &impl LanguageModel, batch: &Batch) -> Result<Vec<LossSu
     let hidden = counting_states(model, batch)?;
     let mut sums = vec![LossSum::default(); batch.size];
     let mut rows = batch.rows.iter();
-    for (start, length) in slices(hidden.size()[0], model.vocab_size()) {
+    for (start, length) in slices(&hidden, model.vocab_size()) {
         let targets = batch.targets.f_narrow(0, start, length)?;
-        let losses: Tensor = losses(model, &hidden.f_narrow(0, start, length)?, &targets, Reduction::None)?;
-        let losses: Vec<f32> = Vec::try_from(&losses)?;
+        let logits = logits(model, &hidden.f_narrow(0, start, length)?)?;
+        let losses: Vec<f32> = Vec::try_from(&losses(&logits, &targets)?)?;
         for (loss, row) in losses.into_iter().zip(&mut rows) {
             sums[*row] += LossSum { sum: f64::from(loss), tokens: 1 };
         }

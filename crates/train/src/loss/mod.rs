@@ -6,6 +6,7 @@
 //! and their gradients exist, those of the batch never do. What is kept of a slice is its gradient with respect to the hidden
 //! states, `[n, hidden]`; one backward pass through the model takes the whole of it.
 
+mod cross_entropy;
 mod evaluate;
 mod slices;
 mod train;

@@ -1,9 +1,11 @@
 //! Loss and gradients of one batch.
 
-use super::slices::{counting_states, losses, slices};
+use super::cross_entropy::losses_and_gradient;
+use super::slices::{counting_states, logits, slices};
 use crate::data::Batch;
 use crate::{LanguageModel, ModelError};
-use tch::{Kind, Reduction};
+use qtuner_core::autograd;
+use tch::Kind;
 
 /// A sum of losses and how many it is of, so that sums of several batches make an exact mean.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -43,16 +45,17 @@ pub fn backward(model: &impl LanguageModel, batch: &Batch, weight: f64) -> Resul
     let hidden = counting_states(model, batch)?;
     let detached = hidden.f_detach()?;
     let gradient = detached.f_zeros_like()?;
-    for (start, length) in slices(hidden.size()[0], model.vocab_size()) {
+    for (start, length) in slices(&hidden, model.vocab_size()) {
         let slice = detached.f_narrow(0, start, length)?.f_detach()?.f_set_requires_grad(true)?;
-        let loss = losses(model, &slice, &batch.targets.f_narrow(0, start, length)?, Reduction::Sum)?;
-        total.sum += loss.f_double_value(&[])?;
-        loss.f_multiply_scalar(weight)?.f_backward()?;
+        let logits = logits(model, &slice)?;
+        let targets = batch.targets.f_narrow(0, start, length)?;
+        let (losses, of_logits) = losses_and_gradient(&logits, &targets, weight)?;
+        total.sum += losses.f_sum(Kind::Double)?.f_double_value(&[])?;
+        autograd::backward(&logits, &of_logits)?;
         gradient.f_narrow(0, start, length)?.f_copy_(&slice.f_grad()?)?;
     }
-    // The gradient of sum(h * g) with respect to h is g: this starts the model's backward pass with the slices' gradients.
     if hidden.requires_grad() {
-        hidden.f_multiply(&gradient)?.f_sum(Kind::Float)?.f_backward()?;
+        autograd::backward(&hidden, &gradient)?;
     }
     Ok(total)
 }

@@ -53,10 +53,9 @@ impl Memory {
         let tokens = data.train.tokens() + data.eval.tokens();
         let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
         let activations = Activations::estimate(settings, config, &injection.layers, longest);
-        let rows = unsigned(loss::slice_rows(model.vocab_size())).min(batch);
-        // The logits in f32, their softmax and its gradient; in a narrower dtype as they come out of the head, too.
-        let logit = 12 + if dtype < 4 { dtype } else { 0 };
-        let logits = rows * unsigned(model.vocab_size()) * logit;
+        let rows = unsigned(loss::slice_rows(model.vocab_size(), settings.run.dtype.kind())).min(batch);
+        // The logits and their gradient.
+        let logits = rows * unsigned(model.vocab_size()) * 2 * dtype;
         // The gradients of an MLP: of its product, its two factors, the activation and the sums into its inputs.
         let gradients = 6 * dtype * batch * unsigned(config.intermediate_size);
         Self {
