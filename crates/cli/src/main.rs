@@ -4,6 +4,7 @@
 //! Exit codes: 0 for success (and for a run that Ctrl-C ended), 1 for a failure, 2 for a command line or configuration file
 //! that cannot be meant.
 
+#[cfg(target_os = "linux")]
 mod allocator;
 mod args;
 mod causal;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
     allocator::keep_freed_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

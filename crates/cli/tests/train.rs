@@ -136,13 +136,12 @@ fn the_memory_estimate_follows_from_the_shapes_and_is_near_what_a_run_needs() {
     let batch = 512 * 6;
     let kept = &all["activations"];
     assert_eq!(number(&kept["norms"]), batch * 4 * (256 + 256));
-    assert_eq!(number(&kept["narrow_adapter_inputs"]), batch * (4 * (256 + 256 + 256) + 4 * 7 * 16));
-    assert_eq!(number(&kept["wide_adapter_inputs"]), batch * 4 * 768);
+    assert_eq!(number(&kept["adapter_inputs"]), batch * (4 * (256 + 256 + 256 + 768) + 4 * 7 * 16));
     assert_eq!(number(&kept["attention"]), batch * 4 * (256 + 128 + 128));
     assert_eq!(number(&kept["mlp"]), batch * 4 * 3 * 768);
-    assert_eq!(number(&all["scratch"]), 512 * 4096 * 12);
+    assert_eq!(number(&all["scratch"]), 512 * 4096 * 8);
     // Layers that share an input keep it once; dropout gives each its own.
-    let inputs = |more: &[&str]| number(&memory(more)["activations"]["narrow_adapter_inputs"]) / batch;
+    let inputs = |more: &[&str]| number(&memory(more)["activations"]["adapter_inputs"]) / batch;
     assert_eq!(inputs(&["--target-modules", "q_proj"]), 4 * 256 + 4 * 16);
     assert_eq!(inputs(&["--target-modules", "q_proj,k_proj"]), 4 * 256 + 4 * 2 * 16);
     assert_eq!(

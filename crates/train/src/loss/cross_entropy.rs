@@ -24,7 +24,8 @@ pub(super) fn losses_and_gradient(
     let losses = in_pieces(logits, targets, |piece| {
         let Piece { first, rows, mut log_softmax, targets } = piece;
         let of_targets = Tensor::f_full([rows, 1], -weight, (Kind::Float, targets.device()))?;
-        let softmax = log_softmax.f_exp_()?.f_mul_scalar_(weight)?.f_scatter_add_(1, &targets, &of_targets)?;
+        let softmax =
+            log_softmax.f_exp_()?.f_mul_scalar_(weight)?.f_scatter_add_(1, &targets, &of_targets)?;
         gradient.f_narrow(0, first, rows)?.f_copy_(&softmax)
     })?;
     Ok((losses, gradient))
@@ -61,4 +62,49 @@ fn in_pieces(
         first += rows;
     }
     losses.f_squeeze_dim(1)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    /// Against `f64`, which autograd differentiates; so many columns that each row is a piece of its own.
+    fn agrees(kind: Kind, bound: f64) {
+        let (rows, vocab, weight) = (3, PIECE / 2 + 1, 0.25);
+        let ramp = Tensor::arange(rows * vocab, (Kind::Double, Device::Cpu)).reshape([rows, vocab]);
+        let logits = ((ramp * 12.9898).sin() * 8.0).to_kind(kind);
+        let targets = Tensor::from_slice(&[0, vocab - 1, 77]);
+        let (losses, gradient) = losses_and_gradient(&logits, &targets, weight).unwrap();
+
+        let exact = logits.to_kind(Kind::Double).set_requires_grad(true);
+        let expected = -exact.log_softmax(-1, None).gather(1, &targets.unsqueeze(1), false).squeeze_dim(1);
+        (expected.sum(Kind::Double) * weight).backward();
+        let off = (&losses - &expected).abs().max().double_value(&[]);
+        // A sum of `vocab` terms in vectors of at least eight, each addition rounded; the logarithm makes it absolute.
+        #[allow(clippy::cast_precision_loss, reason = "a small number")]
+        let of_sum = vocab as f64 / 8.0 * f64::from(f32::EPSILON) / 2.0;
+        assert!(off <= of_sum, "losses: {off} > {of_sum}");
+        let off = ((&gradient - exact.grad()).abs() / weight).max().double_value(&[]);
+        assert!(off <= bound, "gradient: {off}");
+        assert_eq!((losses.kind(), gradient.kind()), (Kind::Float, kind));
+        assert!(!losses.requires_grad() && !gradient.requires_grad());
+        assert_eq!(super::losses(&logits, &targets).unwrap(), losses);
+    }
+
+    #[test]
+    fn losses_and_gradient_are_those_of_a_plain_program() {
+        agrees(Kind::Float, 1e-6);
+        // Rounded once to eight bits: entries are at most 1.
+        agrees(Kind::BFloat16, 1.0 / 512.0 + 1e-6);
+    }
+
+    #[test]
+    fn a_target_outside_of_the_vocabulary_is_an_error() {
+        let logits = Tensor::zeros([1, 4], (Kind::Float, Device::Cpu));
+        for target in [-1_i64, 4] {
+            losses(&logits, &Tensor::from_slice(&[target])).unwrap_err();
+        }
+    }
 }

@@ -21,10 +21,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Activations {
     norms: u64,
-    /// What adapters keep of their inputs that are as wide as hidden states or heads.
-    narrow_adapter_inputs: u64,
-    /// What those behind the wide inner product of the MLP keep.
-    wide_adapter_inputs: u64,
+    adapter_inputs: u64,
     attention: u64,
     mlp: u64,
 }
@@ -54,17 +51,16 @@ impl Activations {
         // Capped scores are no fused operator: scores before and after the cap, and weights, of all heads against all keys.
         let capped = config.attention_softcap.map_or(0, |_| 3 * unsigned(config.num_attention_heads));
         let scores = capped * time as u64;
-        let (wide, narrow) =
-            inputs(layers, config.hidden_size.max(config.num_attention_heads * config.head_dim));
         // Dropout makes an input of its own for each layer, in f32, and a mask.
-        let input = |distinct: i64, all: i64| {
-            if settings.lora.lora_dropout > 0.0 { 5 * unsigned(all) } else { dtype * unsigned(distinct) }
+        let inputs = if settings.lora.lora_dropout > 0.0 {
+            5 * unsigned(layers.iter().map(|layer| layer.in_features).sum())
+        } else {
+            dtype * unsigned(distinct_inputs(layers))
         };
         let ranks: i64 = layers.iter().map(|layer| layer.rank).sum();
         Self {
             norms: batch * blocks * 4 * (of_block * hidden + of_heads),
-            narrow_adapter_inputs: batch * (input(narrow.0, narrow.1) + 4 * unsigned(ranks)),
-            wide_adapter_inputs: batch * input(wide.0, wide.1),
+            adapter_inputs: batch * (inputs + 4 * unsigned(ranks)),
             attention: batch * blocks * dtype * (queries + 2 * keys + scores),
             mlp: batch * blocks * dtype * 3 * inner,
         }
@@ -72,19 +68,13 @@ impl Activations {
 
     /// All of it.
     pub(super) fn total(&self) -> u64 {
-        self.narrow() + self.wide_adapter_inputs + self.mlp
-    }
-
-    /// Of tensors as wide as hidden states or heads.
-    pub(super) fn narrow(&self) -> u64 {
-        self.norms + self.narrow_adapter_inputs + self.attention
+        self.norms + self.adapter_inputs + self.attention + self.mlp
     }
 }
 
-/// The widths of the adapted layers' inputs, wider than `hidden` and not: of the distinct ones, and one for each layer.
-fn inputs(layers: &[AdaptedLayer], hidden: i64) -> ((i64, i64), (i64, i64)) {
+/// The widths of the adapted layers' inputs together, each distinct one once.
+fn distinct_inputs(layers: &[AdaptedLayer]) -> i64 {
     let mut distinct = BTreeMap::new();
-    let mut all = [0, 0];
     for layer in layers {
         let (module, name) = layer.path.rsplit_once('.').unwrap_or(("", &layer.path));
         let shared = match name {
@@ -93,8 +83,6 @@ fn inputs(layers: &[AdaptedLayer], hidden: i64) -> ((i64, i64), (i64, i64)) {
             own => own,
         };
         distinct.insert((module, shared), layer.in_features);
-        all[usize::from(layer.in_features > hidden)] += layer.in_features;
     }
-    let (wide, narrow): (Vec<i64>, Vec<i64>) = distinct.into_values().partition(|width| *width > hidden);
-    ((wide.iter().sum(), all[1]), (narrow.iter().sum(), all[0]))
+    distinct.into_values().sum()
 }
