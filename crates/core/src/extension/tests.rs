@@ -232,6 +232,18 @@ fn a_backward_pass_without_a_graph_or_with_a_gradient_of_another_shape_is_an_err
     assert!(!x.grad().defined());
     backward(&y, &numbers(&[3], 0.2)).unwrap();
     assert_eq!(x.grad(), numbers(&[3], 0.2) * 2.0);
-    let twice = message(backward(&numbers(&[3], 0.1), &numbers(&[3], 0.2)).unwrap_err());
-    assert!(twice.contains("does not require grad"), "{twice}");
+    let none = message(backward(&numbers(&[3], 0.1), &numbers(&[3], 0.2)).unwrap_err());
+    assert!(none.contains("does not require grad"), "{none}");
+    let square = &x * &x;
+    backward(&square, &numbers(&[3], 0.2)).unwrap();
+    let twice = message(backward(&square, &numbers(&[3], 0.2)).unwrap_err());
+    assert!(twice.contains("a second time"), "{twice}");
+}
+
+#[test]
+fn the_first_gradient_of_a_backward_pass_is_cast_to_the_tensors_dtype() {
+    let x = numbers(&[3], 0.1).set_requires_grad(true);
+    let narrow = numbers(&[3], 0.2).to_kind(Kind::Float);
+    backward(&(&x * 2.0), &narrow).unwrap();
+    assert_eq!(x.grad(), narrow.to_kind(Kind::Double) * 2.0);
 }

@@ -2,8 +2,8 @@
 //!
 //! `loss = -1/N * sum_t log softmax(head(h_t))[target_t]`, over the `N` targets that count.
 //!
-//! Only the hidden states of counting positions reach the head, and those in slices: the logits of a slice, their softmax
-//! and their gradients exist, those of the batch never do. What is kept of a slice is its gradient with respect to the hidden
+//! Only the hidden states of counting positions reach the head, and those in slices: the logits of a slice and their
+//! gradient exist, those of the batch never do, and the softmax exists for a few rows at a time. What is kept of a slice is its gradient with respect to the hidden
 //! states, `[n, hidden]`; one backward pass through the model takes the whole of it.
 
 mod cross_entropy;
