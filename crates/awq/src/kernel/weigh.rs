@@ -40,10 +40,12 @@ impl Weigh for Unrounded {
     }
 }
 
-/// `round((q - z) * s)` by Veltkamp's split: for `p = (q - z) * s` and `t = (2^b + 1) * p`, `t - (t - p)` is `p` without its
-/// last `b` bits, rounded to nearest.
+/// `round((q - z) * s)` by half of Veltkamp's split: for `p = (q - z) * s`, `(2^b + 1) * p` loses the last `b` bits of `p` when
+/// it is rounded to f32, and `2^b * p` is taken away again.
 ///
-/// The product of five bits and those of a scale is exact in f32. That ties go to even was checked for every difference
+/// Nothing else is rounded: a difference of five bits times the bits of a scale and the factor fits into f32, as does the
+/// result. `2^b * p` is an even multiple of the last place, so ties go to even; where the sum has one bit more than
+/// `2^b * p`, `p` is within half a place of the next power of two, which is the result. Checked for every difference
 /// and every scale of f16 and bf16; the results must be normal numbers of their dtype.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Split {
@@ -54,14 +56,13 @@ pub(crate) struct Split {
 impl Weigh for Split {
     #[inline(always)]
     fn prepared<S: Simd>(self, simd: S, scales: S::F, place: f32) -> [S::F; 2] {
-        let scales = simd.mul(scales, simd.splat(1.0 / place));
-        [scales, simd.mul(scales, simd.splat(self.factor))]
+        let [more, less] = [self.factor / place, (self.factor - 1.0) / place];
+        [simd.mul(scales, simd.splat(more)), simd.mul(scales, simd.splat(less))]
     }
 
     #[inline(always)]
-    fn weights<S: Simd>(self, simd: S, differences: S::F, [scales, multiplied]: [S::F; 2]) -> S::F {
-        let t = simd.mul(differences, multiplied);
-        simd.sub(t, simd.neg_mul_add(differences, scales, t))
+    fn weights<S: Simd>(self, simd: S, differences: S::F, [more, less]: [S::F; 2]) -> S::F {
+        simd.neg_mul_add(differences, less, simd.mul(differences, more))
     }
 
     #[inline(always)]
@@ -124,7 +125,8 @@ mod tests {
                     let differences = simd.mul(differences, simd.splat(place));
                     simd.store(split.weights(simd, differences, one), &mut weights[0]);
                     simd.store(rounded.weights(simd, differences, other), &mut weights[1]);
-                    let [one, other] = weights.map(|weights| weights.map(f32::to_bits));
+                    // Of zero, a negative scale's product has a sign and the split's has not, which no sum shows.
+                    let [one, other] = weights.map(|weights| weights.map(|weight| (weight + 0.0).to_bits()));
                     assert_eq!(one, other, "{} times {:?}, times {place}", self.difference, self.scales);
                 }
             }
