@@ -1,8 +1,14 @@
 //! What to fetch while something else is multiplied: the next run of rows, in the order of memory.
 
-use super::packed::{Packed, STRIP_WORDS, Segment};
+use super::packed::{Packed, STRIP_WORDS, Segment, Strip};
 use super::parts::Piece;
 use super::simd::Simd;
+
+/// Words that will be wanted, in the order in which to ask for them.
+pub(crate) trait Fetch {
+    /// Asks for the next line.
+    fn fetch<S: Simd>(&mut self, simd: S);
+}
 
 /// A cursor over the cache lines of the next run: those that the present one does not have itself are fetched after each strip.
 pub(crate) struct Ahead<'a> {
@@ -40,13 +46,6 @@ impl<'a> Ahead<'a> {
         }
     }
 
-    /// Fetches the next line.
-    #[inline(always)]
-    pub(crate) fn fetch<S: Simd>(&mut self, simd: S) {
-        simd.prefetch(self.words, self.at);
-        self.at += STRIP_WORDS;
-    }
-
     /// After a strip of so many rows, for each of which a line was fetched: fetches what is missing, and goes on in the next row
     /// where this one is fetched.
     #[inline(always)]
@@ -62,5 +61,37 @@ impl<'a> Ahead<'a> {
             self.fetched -= self.width;
             self.at += self.gap;
         }
+    }
+}
+
+impl Fetch for Ahead<'_> {
+    #[inline(always)]
+    fn fetch<S: Simd>(&mut self, simd: S) {
+        simd.prefetch(self.words, self.at);
+        self.at += STRIP_WORDS;
+    }
+}
+
+/// A cursor down the lines of a strip.
+pub(crate) struct Down<'a> {
+    words: &'a [i32],
+    at: usize,
+    row_words: usize,
+}
+
+impl<'a> Down<'a> {
+    /// From the row on that follows `now`.
+    #[inline(always)]
+    pub(crate) fn new(packed: &'a Packed<'a>, strip: Strip, now: Segment) -> Self {
+        let row_words = packed.row_words();
+        Self { words: packed.words(), at: (now.first + now.count) * row_words + strip.word, row_words }
+    }
+}
+
+impl Fetch for Down<'_> {
+    #[inline(always)]
+    fn fetch<S: Simd>(&mut self, simd: S) {
+        simd.prefetch(self.words, self.at);
+        self.at += self.row_words;
     }
 }

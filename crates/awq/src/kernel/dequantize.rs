@@ -2,9 +2,10 @@
 
 use super::element::Element;
 use super::isa::Isa;
-use super::many_rows::{PANEL, transposed_panel};
+use super::many_rows::transposed_panel;
 use super::output::Tiles;
 use super::packed::{Packed, STRIP_COLUMNS, Strip};
+use super::panel::PANEL;
 use super::parallel::ParallelFor;
 use super::simd::{Aligned, Operation, Simd, Single, dispatch};
 use super::weights::Tables;

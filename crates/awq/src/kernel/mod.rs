@@ -37,6 +37,7 @@ mod isa;
 mod many_rows;
 mod output;
 mod packed;
+mod panel;
 mod parallel;
 mod parts;
 mod rounding;

@@ -5,7 +5,7 @@
 
 use super::piece::{PieceTask, pack, scales};
 use super::zeros::{Differences, HALF, Zeros};
-use crate::kernel::ahead::Ahead;
+use crate::kernel::ahead::{Ahead, Fetch};
 use crate::kernel::packed::{STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
 use crate::kernel::parts::Sums;
 use crate::kernel::simd::{CodeJob, CodePairs, Lanes, Simd, StripRows};

@@ -3,7 +3,7 @@
 use super::MOST_ROWS;
 use super::piece::{PieceTask, pack, scales};
 use super::zeros::{HALF, Zeros};
-use crate::kernel::ahead::Ahead;
+use crate::kernel::ahead::{Ahead, Fetch};
 use crate::kernel::packed::{STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
 use crate::kernel::parts::Sums;
 use crate::kernel::simd::{Aligned, CodeJob, CodePairs, Simd, StripRows};

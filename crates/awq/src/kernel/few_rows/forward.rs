@@ -2,22 +2,21 @@
 //! multiplied, the next is fetched.
 
 use std::cell::Cell;
-use std::marker::PhantomData;
 
-use super::FORWARD_ROWS;
+use super::panel::Paneled;
 use super::run::{Kept, RUN, Run, UNPACKING};
-use super::tiling::{Tiles, Tiling, Whole};
 use crate::kernel::ahead::Ahead;
 use crate::kernel::element::{Element, are_ordinary};
 use crate::kernel::isa::Isa;
 use crate::kernel::packed::{Packed, STRIP_COLUMNS, STRIP_WORDS, Segment};
+use crate::kernel::panel::{PANEL, PANELS};
 use crate::kernel::parallel::ParallelFor;
 use crate::kernel::parts::{Piece, Split as Parts, Sums, in_parts};
 use crate::kernel::simd::{Aligned, Lanes, Operation, Simd, dispatch};
 use crate::kernel::strips::{Padded, Strips, strips};
 use crate::kernel::weigh::{Rounded, Split, Unrounded, Weigh};
 
-/// Right for any `I` and `O` above zero, and `M` up to [`FORWARD_ROWS`].
+/// Right for any `I` and `O` above zero, and `M` up to [`super::FORWARD_ROWS`].
 pub(crate) fn forward<T: Element>(
     x: &[T],
     packed: &Packed<'_>,
@@ -52,8 +51,10 @@ impl<T: Element> Operation for PieceTask<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let groups = self.packed.groups(self.piece.weight_rows());
-        // Weights that are exact look the same from all ways; an unrounded one is within the bound of bf16 alone.
-        if self.may_stay_unrounded && self.packed.weights_are_finite(groups.clone()) {
+        // Weights that are exact look the same from all ways; an unrounded one is within the bound of bf16 alone. In a panel
+        // it would have to be scaled, which is half of the way to rounding it.
+        let whole = self.rows <= WHOLE;
+        if whole && self.may_stay_unrounded && self.packed.weights_are_finite(groups.clone()) {
             simd.vectorize(Weighed { task: self, weigh: Unrounded });
         } else if let Some(factor) = self.packed.split_factor(groups) {
             simd.vectorize(Weighed { task: self, weigh: Split { factor } });
@@ -70,8 +71,29 @@ struct Weighed<'a, T, W> {
     weigh: W,
 }
 
+/// Up to so many rows, registers hold the sums of all of them beside the weights that they meet.
+const WHOLE: usize = 8;
+
+/// Up to so many rows, they are met at once. Rounding takes a register more.
+fn most_whole<S: Simd, W: Weigh>() -> usize {
+    if S::REGISTERS == 16 && W::TAKEN > 0 { WHOLE - 1 } else { WHOLE }
+}
+
+/// What a task needs beside its operands, kept from task to task.
+#[derive(Default)]
+struct Workspace {
+    /// Of each strip, by nibble.
+    scales: Vec<Sums>,
+    /// Of each row, for a run.
+    left: Vec<Aligned<RUN>>,
+    /// A strip of a run, up to [`WHOLE`] rows.
+    kept: Vec<Kept>,
+    /// A strip of a run, for more.
+    panels: Vec<Aligned<PANEL>>,
+}
+
 thread_local! {
-    static KEPT: Cell<Vec<Sums>> = const { Cell::new(Vec::new()) };
+    static KEPT: Cell<Option<Box<Workspace>>> = const { Cell::new(None) };
 }
 
 impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
@@ -80,46 +102,47 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { task: PieceTask { x, packed, piece, next, rows, sums, .. }, weigh } = self;
-        let mut left = [[0.0; RUN]; FORWARD_ROWS];
-        let mut kept: Kept = [[Lanes([0; STRIP_WORDS]); 2]; RUN];
         let mut padded = Padded::new();
-        let mut scales = KEPT.take();
+        let mut workspace = KEPT.take().unwrap_or_default();
+        let Workspace { scales, left, kept, panels } = &mut *workspace;
         scales.resize(piece.width(), Aligned([0.0; STRIP_COLUMNS]));
+        left.resize(rows, Aligned([0.0; RUN]));
         let longest = if rows <= UNPACKING { packed.run(RUN / 2) } else { RUN };
+        let paneled = rows > most_whole::<S, W>();
+        if paneled {
+            panels.resize(RUN * PANELS, Aligned([0.0; PANEL]));
+        } else {
+            kept.resize(RUN, [Lanes([0; STRIP_WORDS]); 2]);
+        }
         for segment in packed.segments(piece.weight_rows(), longest) {
-            for (x, to) in x.chunks_exact(packed.in_features()).zip(&mut left) {
-                T::widen(simd, &x[segment.first..][..segment.count], &mut to[..segment.count]);
+            for (x, to) in x.chunks_exact(packed.in_features()).zip(&mut *left) {
+                T::widen(simd, &x[segment.first..][..segment.count], &mut to.0[..segment.count]);
             }
             if segment.begins {
-                for (strip, scales) in (piece.strips[0]..).zip(&mut scales) {
+                for (strip, scales) in (piece.strips[0]..).zip(&mut *scales) {
                     *scales = simd.by_nibble(&packed.scale_strip(simd, segment.group, packed.strip(strip)));
                 }
             }
             let ahead = Ahead::new(packed, piece, next, segment);
             let strips = strips(packed, piece, segment, &mut padded);
-            let run = RunTask {
-                weigh,
-                segment,
-                strips,
-                scales: &scales,
-                left: &left,
-                kept: &mut kept,
-                rows,
-                sums,
-                ahead,
-            };
+            let run = RunTask { weigh, segment, strips, scales, left, kept, rows, sums, ahead };
             match (rows, S::REGISTERS) {
-                (2, 32) => run.add::<S, Whole<2, 4>>(simd),
-                (3, 32) => run.add::<S, Whole<3, 4>>(simd),
-                (4, 32) => run.add::<S, Whole<4, 4>>(simd),
-                (5, 32) => run.add::<S, Whole<5, 4>>(simd),
-                (6, 32) => run.add::<S, Whole<6, 4>>(simd),
-                (1, 16) if W::TAKEN > 0 => run.add::<S, Whole<1, 2>>(simd),
-                (1, _) => run.add::<S, Whole<1, 4>>(simd),
-                (2, _) => run.add::<S, Whole<2, 2>>(simd),
-                (3, _) => run.add::<S, Whole<3, 2>>(simd),
-                (4, _) => run.add::<S, Whole<4, 2>>(simd),
-                _ => run.add::<S, Tiles>(simd),
+                _ if paneled => simd.vectorize(Paneled { run, panels }),
+                (1, 16) if W::TAKEN > 0 => run.add::<S, 1, 2>(simd),
+                (1, _) => run.add::<S, 1, 4>(simd),
+                (2, 32) => run.add::<S, 2, 4>(simd),
+                (3, 32) => run.add::<S, 3, 4>(simd),
+                (4, 32) => run.add::<S, 4, 4>(simd),
+                (2, _) => run.add::<S, 2, 2>(simd),
+                (3, _) => run.add::<S, 3, 2>(simd),
+                (4, _) => run.add::<S, 4, 2>(simd),
+                (5, _) => run.add::<S, 5, 2>(simd),
+                (6, 16) if W::TAKEN > 0 => run.add::<S, 6, 1>(simd),
+                (6, _) => run.add::<S, 6, 2>(simd),
+                (7, 16) => run.add::<S, 7, 1>(simd),
+                (7, _) => run.add::<S, 7, 2>(simd),
+                (_, 16) => run.add::<S, 8, 1>(simd),
+                _ => run.add::<S, 8, 2>(simd),
             }
             if segment.ends {
                 for strip in piece.strips[0]..piece.strips[1] {
@@ -127,50 +150,46 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
                 }
             }
         }
-        KEPT.set(scales);
+        KEPT.set(Some(workspace));
     }
 }
 
 /// A run in all strips.
-struct RunTask<'a, W> {
-    weigh: W,
-    segment: Segment,
-    strips: [Strips<'a>; 2],
+pub(super) struct RunTask<'a, W> {
+    pub(super) weigh: W,
+    pub(super) segment: Segment,
+    pub(super) strips: [Strips<'a>; 2],
     /// Of each strip, by nibble.
-    scales: &'a [Sums],
-    left: &'a [[f32; RUN]; FORWARD_ROWS],
-    kept: &'a mut Kept,
-    rows: usize,
-    sums: &'a mut [Sums],
-    ahead: Ahead<'a>,
+    pub(super) scales: &'a [Sums],
+    pub(super) left: &'a [Aligned<RUN>],
+    kept: &'a mut [Kept],
+    pub(super) rows: usize,
+    pub(super) sums: &'a mut [Sums],
+    pub(super) ahead: Ahead<'a>,
 }
 
 impl<W: Weigh> RunTask<'_, W> {
-    /// Adds its products; compiled by itself, so that few things compete for registers.
+    /// Adds the products of its `R` rows, `V` nibbles at a time; compiled by itself, so that few things compete for registers.
     #[inline(always)]
-    fn add<S: Simd, T: Tiling>(self, simd: S) {
-        simd.vectorize(Tiled { run: self, tiling: PhantomData::<T> });
+    fn add<S: Simd, const R: usize, const V: usize>(self, simd: S) {
+        simd.vectorize(Whole::<W, R, V>(self));
     }
 }
 
-/// A run in all strips, tile by tile.
-struct Tiled<'a, W, T> {
-    run: RunTask<'a, W>,
-    tiling: PhantomData<T>,
-}
+/// A run in all strips, all rows at once.
+struct Whole<'a, W, const R: usize, const V: usize>(RunTask<'a, W>);
 
-impl<W: Weigh, T: Tiling> Operation for Tiled<'_, W, T> {
+impl<W: Weigh, const R: usize, const V: usize> Operation for Whole<'_, W, R, V> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let RunTask { weigh, segment, strips, scales, left, kept, rows, sums, mut ahead } = self.run;
+        let RunTask { weigh, segment, strips, scales, left, kept, rows, sums, mut ahead } = self.0;
         let mut of_strips = sums.chunks_exact_mut(rows).zip(scales);
         for Strips { rows, zeros, words: [start, end] } in strips {
             for (word, (sums, scales)) in (start..end).step_by(STRIP_WORDS).zip(of_strips.by_ref()) {
                 let (words, zeros) = (rows.strip(word), &zeros[word..]);
-                let mut run = Run { weigh, words, zeros, scales, left, sums, kept };
-                T::add(simd, &mut run, &mut ahead);
+                Run { weigh, words, zeros, scales, left, sums, kept }.add::<S, R, V>(simd, &mut ahead);
                 ahead.turn(simd, segment.count);
             }
         }

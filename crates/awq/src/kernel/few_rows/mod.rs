@@ -1,13 +1,14 @@
-//! Products with a handful of activation rows, as in decoding: the packed words are the traffic, so they are read
-//! once, and no weight is ever written to memory.
+//! Products with few activation rows, as in decoding: the packed words are the traffic, so they are read once, in the order of
+//! memory, and no weight leaves the first-level cache.
 //!
-//! Forward, columns are in the lanes, and a weight is computed where it is used. For the gradient, which sums over
-//! columns, words are turned so that rows are in the lanes; a weight is a shift and a look-up away from its word.
+//! Forward, columns are in the lanes, and a weight is computed where it is used, or, with more rows than registers hold sums
+//! of, a strip of them just before. For the gradient, which sums over columns, words are turned so that rows are in the
+//! lanes; a weight is a shift and a look-up away from its word.
 
 mod forward;
 mod grad_input;
+mod panel;
 mod run;
-mod tiling;
 mod workspace;
 
 pub(crate) use forward::forward;
@@ -21,39 +22,52 @@ use super::packed::Packed;
 use super::simd::{Operation, Simd, dispatch};
 
 /// The most rows of a product.
-const FORWARD_ROWS: usize = 32;
+const FORWARD_ROWS: usize = 64;
+
+/// The most rows of a product where more would be multiplied in pairs of bf16.
+const UNPAIRED_ROWS: usize = 32;
 
 /// The most rows of a gradient.
 const GRADIENT_ROWS: usize = 8;
 
 /// The most rows of a gradient where more would be multiplied in pairs of bf16.
-const UNPAIRED_ROWS: usize = 2;
+const UNPAIRED_GRADIENT_ROWS: usize = 2;
 
 /// Groups of fewer rows hardly repay their tables.
 const SHORT_GROUP: usize = 64;
 
-/// Up to so many rows, a product is faster this way: each weight is computed once for all of them, which costs most where
-/// it is rounded, and where vectors are short.
+/// Up to so many rows, a product is faster this way: memory is read in its own order, and a strip of unpacked weights stays in
+/// a first-level cache.
 pub(crate) fn most_rows<T: Element>(isa: Isa) -> usize {
-    if T::IS_BF16 || isa == Isa::Avx512 { FORWARD_ROWS } else { FORWARD_ROWS / 2 }
+    if dispatch(isa, MultipliesPairs::<T>(PhantomData)) { UNPAIRED_ROWS } else { FORWARD_ROWS }
 }
 
 /// Up to so many rows, a gradient is faster this way: as many as registers hold, and fewer where the other way has pairs.
 pub(crate) fn most_gradient_rows<T: Element>(packed: &Packed<'_>, isa: Isa) -> usize {
-    let most = dispatch(isa, MostRows { of: PhantomData::<T> });
+    let most = dispatch(isa, MostRows::<T>(PhantomData));
     if packed.group_size() < SHORT_GROUP { most / 2 } else { most }
 }
 
 /// Asks the instruction set.
-struct MostRows<T> {
-    of: PhantomData<T>,
-}
+struct MostRows<T>(PhantomData<T>);
 
 impl<T: Element> Operation for MostRows<T> {
     type Output = usize;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> usize {
-        if T::IS_BF16 && simd.pairs().is_some() { UNPAIRED_ROWS } else { S::FEW_ROWS }
+        if MultipliesPairs::<T>(PhantomData).run(simd) { UNPAIRED_GRADIENT_ROWS } else { S::FEW_ROWS }
+    }
+}
+
+/// Whether the other ways multiply in pairs of bf16.
+struct MultipliesPairs<T>(PhantomData<T>);
+
+impl<T: Element> Operation for MultipliesPairs<T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> bool {
+        T::IS_BF16 && simd.pairs().is_some()
     }
 }

@@ -1,19 +1,19 @@
 //! A run of weight rows in one strip, for some rows of the forward product: columns in the lanes, some vectors of them at a
 //! time, so that their sums stay in registers meanwhile.
 
-use crate::kernel::ahead::Ahead;
+use crate::kernel::ahead::{Ahead, Fetch};
 use crate::kernel::packed::{STRIP_WORDS, WORD_COLUMNS};
 use crate::kernel::parts::Sums;
-use crate::kernel::simd::{Lanes, PLACES, Simd, StripRows};
+use crate::kernel::simd::{Aligned, Lanes, PLACES, Simd, StripRows};
 use crate::kernel::strips::LONGEST;
 use crate::kernel::weigh::Weigh;
 
 /// The most weight rows of a run.
 pub(super) const RUN: usize = LONGEST;
 
-/// A run's words side by side: in the weight they may lie a power of two apart, where they fall out of a first-level cache
-/// before they are met again.
-pub(super) type Kept = [[Lanes; 2]; RUN];
+/// A row's words of a strip, side by side with the next row's: in the weight they may lie a power of two apart, where they fall
+/// out of a first-level cache before they are met again.
+pub(super) type Kept = [Lanes; 2];
 
 /// Up to so many rows of activations, unpacking is what takes the time; then words are not kept, and runs are short.
 pub(super) const UNPACKING: usize = 2;
@@ -26,10 +26,10 @@ pub(super) struct Run<'a, W> {
     pub(super) zeros: &'a [i32],
     pub(super) scales: &'a Sums,
     /// Activations that the run meets, of each row.
-    pub(super) left: &'a [[f32; RUN]],
+    pub(super) left: &'a [Aligned<RUN>],
     /// Of each row, by nibble.
     pub(super) sums: &'a mut [Sums],
-    pub(super) kept: &'a mut Kept,
+    pub(super) kept: &'a mut [Kept],
 }
 
 /// Vectors of a strip: words from `word` on, nibbles from `nibble` on.
@@ -51,24 +51,13 @@ enum Words {
 }
 
 impl<W: Weigh> Run<'_, W> {
-    /// Adds the products of rows `row ..+ R`, `V` nibbles of a vector of words at a time.
+    /// Adds the products of `R` rows, `V` nibbles of a vector of words at a time.
     #[inline(always)]
-    pub(super) fn add<S: Simd, const R: usize, const V: usize>(
-        &mut self,
-        simd: S,
-        row: usize,
-        ahead: &mut Ahead<'_>,
-    ) {
+    pub(super) fn add<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, ahead: &mut Ahead<'_>) {
         for word in (0..STRIP_WORDS).step_by(S::LANES) {
             // One by one, so that every nibble and every kind of words is a constant.
-            if row > 0 {
-                self.pass::<S, R, V>(simd, row, Place { word, nibble: 0 }, Words::Kept, ahead);
-                self.further::<S, R, V>(simd, row, word, Words::Kept, ahead);
-            } else {
-                self.pass::<S, R, V>(simd, row, Place { word, nibble: 0 }, Words::New, ahead);
-                let from = if R > UNPACKING { Words::Kept } else { Words::Met };
-                self.further::<S, R, V>(simd, row, word, from, ahead);
-            }
+            self.pass::<S, R, V>(simd, Place { word, nibble: 0 }, Words::New, ahead);
+            self.further::<S, R, V>(simd, word, ahead);
         }
     }
 
@@ -77,24 +66,23 @@ impl<W: Weigh> Run<'_, W> {
     fn further<S: Simd, const R: usize, const V: usize>(
         &mut self,
         simd: S,
-        row: usize,
         word: usize,
-        from: Words,
         ahead: &mut Ahead<'_>,
     ) {
+        let from = if R > UNPACKING { Words::Kept } else { Words::Met };
         let at = |nibble| Place { word, nibble };
         if V < WORD_COLUMNS {
-            self.pass::<S, R, V>(simd, row, at(V), from, ahead);
+            self.pass::<S, R, V>(simd, at(V), from, ahead);
         }
         if V < WORD_COLUMNS / 2 {
-            self.pass::<S, R, V>(simd, row, at(2 * V), from, ahead);
-            self.pass::<S, R, V>(simd, row, at(3 * V), from, ahead);
+            self.pass::<S, R, V>(simd, at(2 * V), from, ahead);
+            self.pass::<S, R, V>(simd, at(3 * V), from, ahead);
         }
         if V < WORD_COLUMNS / 4 {
-            self.pass::<S, R, V>(simd, row, at(4 * V), from, ahead);
-            self.pass::<S, R, V>(simd, row, at(5 * V), from, ahead);
-            self.pass::<S, R, V>(simd, row, at(6 * V), from, ahead);
-            self.pass::<S, R, V>(simd, row, at(7 * V), from, ahead);
+            self.pass::<S, R, V>(simd, at(4 * V), from, ahead);
+            self.pass::<S, R, V>(simd, at(5 * V), from, ahead);
+            self.pass::<S, R, V>(simd, at(6 * V), from, ahead);
+            self.pass::<S, R, V>(simd, at(7 * V), from, ahead);
         }
     }
 
@@ -102,14 +90,13 @@ impl<W: Weigh> Run<'_, W> {
     fn pass<S: Simd, const R: usize, const V: usize>(
         &mut self,
         simd: S,
-        row: usize,
         place: Place,
         from: Words,
         ahead: &mut Ahead<'_>,
     ) {
         let Place { word, nibble } = place;
-        let left = self.left[row..].first_chunk::<R>().expect("a tile's rows are there");
-        let sums = self.sums[row..].first_chunk_mut::<R>().expect("a tile's rows are there");
+        let left = self.left.first_chunk::<R>().expect("all rows are there");
+        let sums = self.sums.first_chunk_mut::<R>().expect("all rows are there");
         let at = |v: usize| (nibble + v) * STRIP_WORDS + word;
         let mut zeros = [simd.splat(0.0); V];
         let mut prepared = [[simd.splat(0.0); 2]; V];
@@ -141,7 +128,7 @@ impl<W: Weigh> Run<'_, W> {
                 *weights = self.weigh.weights(simd, simd.sub(codes, zeros[v]), prepared[v]);
             }
             for (left, totals) in left.iter().zip(&mut totals) {
-                let left = simd.splat(left[index]);
+                let left = simd.splat(left.0[index]);
                 for (weights, total) in weights.into_iter().zip(totals) {
                     *total = simd.mul_add(left, weights, *total);
                 }

@@ -7,18 +7,17 @@
 
 mod nibbles;
 mod panels;
-mod sweep;
 mod workspace;
 
 #[cfg(test)]
 pub(crate) use self::panels::transposed_panel;
 use self::panels::{Fill, Order, Weight};
-use self::sweep::Sweep;
 use self::workspace::Workspace;
 use super::element::Element;
 use super::isa::Isa;
 use super::output::Tiles;
 use super::packed::{Packed, STRIP_COLUMNS};
+use super::panel::{PANEL, Sweep};
 use super::parallel::ParallelFor;
 use super::simd::{Aligned, Arithmetic, Operation, PackLeft, Simd, Single, dispatch};
 
@@ -30,8 +29,6 @@ const COLUMNS: usize = 256;
 const STEPS: usize = 256;
 /// Terms in as many steps, at most.
 const DEPTH: usize = 2 * STEPS;
-/// Columns of `B` in a panel.
-pub(crate) const PANEL: usize = 32;
 /// Columns of `B` that are unpacked together.
 const UNPACKED: usize = STRIP_COLUMNS;
 

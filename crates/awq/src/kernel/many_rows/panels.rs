@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::nibbles::unpack;
-use super::{COLUMNS, DEPTH, PANEL, STEPS, UNPACKED};
+use super::{COLUMNS, DEPTH, STEPS, UNPACKED};
 use crate::kernel::packed::{Packed, STRIP_COLUMNS, STRIP_WORDS, Strip, WORD_COLUMNS};
+use crate::kernel::panel::PANEL;
 use crate::kernel::simd::{Aligned, Arithmetic, Job, Simd};
 use crate::kernel::weights::{Columns, Tables, transpose};
 

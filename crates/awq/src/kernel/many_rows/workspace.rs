@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use super::{COLUMNS, DEPTH, PANEL, STEPS, UNPACKED};
+use super::{COLUMNS, DEPTH, STEPS, UNPACKED};
+use crate::kernel::panel::PANEL;
 use crate::kernel::simd::Aligned;
 use crate::kernel::weights::Tables;
 

@@ -1,17 +1,17 @@
 //! The multiplication itself: all rows of `A` against one panel of `B`, in tiles that fill the registers.
 
-use super::{COLUMNS, PANEL, STEPS};
+use super::PANEL;
 use crate::kernel::simd::{Aligned, Arithmetic, Job, Simd};
 
 /// `c[:, column ..+ PANEL] += a * panel`; the panel's length is the number of steps, at most `STEPS`.
-pub(super) struct Sweep<'a> {
-    pub(super) a: &'a [Aligned<STEPS>],
-    pub(super) panel: &'a [Aligned<PANEL>],
-    pub(super) column: usize,
-    pub(super) c: &'a mut [Aligned<COLUMNS>],
+pub(crate) struct Sweep<'a, const STEPS: usize, const COLUMNS: usize> {
+    pub(crate) a: &'a [Aligned<STEPS>],
+    pub(crate) panel: &'a [Aligned<PANEL>],
+    pub(crate) column: usize,
+    pub(crate) c: &'a mut [Aligned<COLUMNS>],
 }
 
-impl Job for Sweep<'_> {
+impl<const STEPS: usize, const COLUMNS: usize> Job for Sweep<'_, STEPS, COLUMNS> {
     #[inline(always)]
     fn run<A: Arithmetic>(mut self, arithmetic: A) {
         // Tiles of nearly equal height: 33 rows make three of eleven, not two of fourteen and one of five.
@@ -26,7 +26,7 @@ impl Job for Sweep<'_> {
     }
 }
 
-impl Sweep<'_> {
+impl<const STEPS: usize, const COLUMNS: usize> Sweep<'_, STEPS, COLUMNS> {
     #[inline(always)]
     fn tile<A: Arithmetic>(&mut self, arithmetic: A, row: usize, rows: usize) {
         match (rows, A::S::TILE_VECTORS) {
