@@ -1,4 +1,4 @@
-//! A backward pass that starts with a gradient.
+//! A backward pass that starts with a gradient, and computing without any.
 
 use crate::extension;
 use tch::{TchError, Tensor};
@@ -20,4 +20,26 @@ use tch::{TchError, Tensor};
 /// another dtype is cast.
 pub fn backward(tensor: &Tensor, gradient: &Tensor) -> Result<(), TchError> {
     extension::backward(tensor, gradient)
+}
+
+/// Runs `body` in `PyTorch`'s `torch.inference_mode()`: no gradients, nor what would allow for them later, which is a third of
+/// what a small operator costs.
+///
+/// Tensors made in it can be read anywhere, but are written in it alone, and are no good for a graph.
+///
+/// ```
+/// use tch::Tensor;
+/// let x = Tensor::from_slice(&[1_f32, 2.0]).set_requires_grad(true);
+/// let y = qtuner_core::autograd::inference_mode(|| &x * 2.0)?;
+/// assert_eq!(Vec::<f32>::try_from(&y)?, [2.0, 4.0]);
+/// assert!(!y.requires_grad() && (&x * 2.0).requires_grad());
+/// assert!(x.f_mul(&y).is_err());
+/// # Ok::<(), tch::TchError>(())
+/// ```
+///
+/// # Errors
+/// When libtorch has no memory for the guard.
+pub fn inference_mode<T>(body: impl FnOnce() -> T) -> Result<T, TchError> {
+    let _guard = extension::InferenceMode::enter()?;
+    Ok(body())
 }

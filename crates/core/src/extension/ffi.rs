@@ -3,7 +3,7 @@
 //! A `*const C_tensor` is an `at::Tensor*`, in `tch` as here. An entry returns 0, or 1 with a message in
 //! `qtuner_core_last_error`; no exception leaves one.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 use torch_sys::C_tensor;
 
 unsafe extern "C" {
@@ -27,4 +27,8 @@ unsafe extern "C" {
     ) -> c_int;
 
     pub(super) fn qtuner_core_backward(tensor: *const C_tensor, gradient: *const C_tensor) -> c_int;
+
+    pub(super) fn qtuner_core_enter_inference_mode(entered: *mut *mut c_void) -> c_int;
+
+    pub(super) fn qtuner_core_leave_inference_mode(entered: *mut c_void);
 }

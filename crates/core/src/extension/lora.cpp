@@ -188,11 +188,15 @@ int qtuner_core_add_lora(const Tensor* y, const Tensor* x, const Tensor* a, cons
     double scaling, Tensor** result) {
   return fenced([&] {
     const OptionalTensor offset = bias == nullptr ? OptionalTensor() : OptionalTensor(*bias);
-    const Tensor base = rows_of(*y), rows = rows_of(*x);
-    const Tensor sum = at::GradMode::is_enabled()
-        ? LoraNode::apply(base, rows, *a, *b, offset, scaling)
-        : forward_without_graph(base, rows, *a, *b, offset, scaling).first;
-    *result = new Tensor(sum.view(y->sizes()));
+    const auto shaped = [&](const auto& add) {
+      return new Tensor(add(rows_of(*y), rows_of(*x), *a, *b, offset, scaling).view(y->sizes()));
+    };
+    if (at::GradMode::is_enabled()) {
+      *result = shaped([](const auto&... operands) { return LoraNode::apply(operands...); });
+    } else {
+      at::AutoDispatchBelowADInplaceOrView guard;
+      *result = shaped([](const auto&... operands) { return forward_without_graph(operands...).first; });
+    }
   });
 }
 

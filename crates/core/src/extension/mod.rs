@@ -1,5 +1,5 @@
 //! What `tch` cannot say: an adapter as one node of autograd (`lora.cpp`, with the numbers in `product`), a backward pass
-//! that starts with a gradient (`autograd.cpp`), and one flag of libtorch.
+//! that starts with a gradient and inference mode (`autograd.cpp`), and one flag of libtorch.
 #![allow(unsafe_code, reason = "this is the crate's one room for foreign calls")]
 
 mod ffi;
@@ -7,7 +7,7 @@ mod product;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
@@ -65,6 +65,30 @@ pub(crate) fn backward(tensor: &Tensor, gradient: &Tensor) -> Result<(), TchErro
     // SAFETY: both pointers are live tensors that outlive the call; the entry catches exceptions.
     let code = unsafe { ffi::qtuner_core_backward(tensor.as_ptr(), gradient.as_ptr()) };
     if code == 0 { Ok(()) } else { Err(TchError::Torch(last_error())) }
+}
+
+/// Inference mode, until it is dropped. It belongs to the thread that entered it, so it is not `Send`.
+#[derive(Debug)]
+pub(crate) struct InferenceMode(*mut c_void);
+
+impl InferenceMode {
+    /// Enters it.
+    pub(crate) fn enter() -> Result<Self, TchError> {
+        let mut entered = ptr::null_mut();
+        // SAFETY: the entry writes a pointer where it returns 0, and catches exceptions.
+        match unsafe { ffi::qtuner_core_enter_inference_mode(&raw mut entered) } {
+            0 => Ok(Self(entered)),
+            _ => Err(TchError::Torch(last_error())),
+        }
+    }
+}
+
+impl Drop for InferenceMode {
+    fn drop(&mut self) {
+        // SAFETY: the pointer is what entering gave, on this thread, and is given back once; restoring thread-local flags
+        // cannot throw.
+        unsafe { ffi::qtuner_core_leave_inference_mode(self.0) };
+    }
 }
 
 /// What an entry wrote.

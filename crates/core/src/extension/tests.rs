@@ -1,7 +1,9 @@
 //! The node against the same sum written with libtorch's operators, in f64 where the numbers are compared.
 
 use super::{Lora, add_lora, backward, linear};
+use crate::autograd::inference_mode;
 use proptest::prelude::*;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use tch::{Device, Kind, Tensor};
 
 /// Numbers between -0.5 and 0.5 without a pattern, the same in every run.
@@ -144,9 +146,21 @@ fn without_gradients_the_values_are_the_same() {
     let case = Case { rows: 5, r#in: 6, out: 7, rank: 2, biased: false };
     let leaves = case.leaves(Kind::BFloat16, Kind::Float);
     let y = fused(&leaves);
-    let quiet = tch::no_grad(|| fused(&leaves));
-    assert!(!quiet.requires_grad());
-    assert_eq!(y.detach(), quiet);
+    for quiet in [tch::no_grad(|| fused(&leaves)), inference_mode(|| fused(&leaves)).unwrap()] {
+        assert!(!quiet.requires_grad());
+        assert_eq!(y.detach(), quiet);
+    }
+}
+
+#[test]
+fn inference_mode_ends_with_its_body_however_that_ends() {
+    let x = numbers(&[3], 0.1).set_requires_grad(true);
+    let records = || (&x * 2.0).requires_grad();
+    let nested = inference_mode(|| (records(), inference_mode(records).unwrap(), records())).unwrap();
+    assert_eq!(nested, (false, false, false));
+    assert!(records());
+    let unwound = catch_unwind(AssertUnwindSafe(|| inference_mode(|| -> () { panic!("on purpose") })));
+    assert!(unwound.is_err() && records());
 }
 
 #[test]

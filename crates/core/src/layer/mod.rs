@@ -35,6 +35,9 @@ use tch::{Device, Tensor};
 pub trait Layer: Any + Debug + Send {
     /// The layer's output for `x [..., in_features]`, as `[..., out_features]` in the dtype of `x`.
     ///
+    /// It may run in [`inference_mode`](crate::autograd::inference_mode), as it does when a text is generated. What a layer
+    /// made and kept there would be no good for training.
+    ///
     /// # Errors
     /// [`LayerError::Input`] when the last dimension, the dtype or the device of `x` does not fit.
     fn forward(&self, x: &Tensor) -> Result<Tensor, LayerError>;

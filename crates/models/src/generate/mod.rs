@@ -7,6 +7,7 @@ mod sampler;
 pub use options::GenerationOptions;
 
 use crate::{CausalLm, KeyValueCache, ModelError, ModelInput};
+use qtuner_core::autograd::inference_mode;
 use sampler::Sampler;
 use std::ops::ControlFlow;
 use tch::{Device, Kind, TchError, Tensor};
@@ -54,7 +55,8 @@ impl CausalLm {
         let mut input =
             Padded::new(prompts, self.device()).map_err(ModelError::torch("padding the prompts"))?;
         for _ in 0..options.max_new_tokens {
-            let mut logits = self.last_logits(&input, &mut cache)?;
+            let mut logits = inference_mode(|| self.last_logits(&input, &mut cache))
+                .map_err(ModelError::torch("inference mode"))??;
             for (row, (text, logits)) in texts.iter_mut().zip(&mut logits).enumerate() {
                 if text.has_ended {
                     continue;

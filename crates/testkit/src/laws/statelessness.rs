@@ -1,13 +1,14 @@
 //! Law 7: training, then evaluation, then training gives the gradients of training alone, bit for bit.
 //!
-//! Evaluation is everything a program does between two steps: forwards under `no_grad` of other sizes, `Mode::Eval`, adapters
-//! disabled and enabled, inputs that need no gradient.
+//! Evaluation is everything a program does between two steps: forwards under `no_grad` and in inference mode of other sizes,
+//! `Mode::Eval`, adapters disabled and enabled, inputs that need no gradient.
 
 use crate::adapted::{build, output, train, wrap};
 use crate::bytes::same_values;
 use crate::input::Input;
 use crate::run::{Broken, Verdict, ensure, for_all};
 use crate::{BackendFixture, Case};
+use qtuner_core::autograd::inference_mode;
 use qtuner_core::{AdapterState, Layer, LoraLayer, Mode, Support};
 use tch::Tensor;
 
@@ -88,6 +89,9 @@ fn evaluate(lora: &mut dyn LoraLayer, case: &Case) -> Verdict {
 
 fn evaluate_layer(layer: &dyn Layer, case: &Case) -> Verdict {
     for rows in [1, 17] {
+        // First, since what a layer keeps from here on is no good for a graph.
+        let x = Input::rows(rows).draw(case.in_features, case.input_kind);
+        drop(inference_mode(|| output(layer, &x))??);
         let x = Input::rows(rows).draw(case.in_features, case.input_kind);
         drop(output(layer, &x)?);
         drop(output(layer, &x.set_requires_grad(true))?);
