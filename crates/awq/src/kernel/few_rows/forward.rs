@@ -74,9 +74,9 @@ struct Weighed<'a, T, W> {
 /// Up to so many rows, registers hold the sums of all of them beside the weights that they meet.
 const WHOLE: usize = 8;
 
-/// Up to so many rows, they are met at once. Rounding takes a register more.
-fn most_whole<S: Simd, W: Weigh>() -> usize {
-    if S::REGISTERS == 16 && W::TAKEN > 0 { WHOLE - 1 } else { WHOLE }
+/// Whether so many rows meet panels. Rounding takes a register more than weights that stay unrounded, which no panel holds.
+fn is_paneled<S: Simd, W: Weigh>(rows: usize) -> bool {
+    W::TAKEN > 0 && rows > if S::REGISTERS == 16 { WHOLE - 1 } else { WHOLE }
 }
 
 /// What a task needs beside its operands, kept from task to task.
@@ -108,7 +108,7 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
         scales.resize(piece.width(), Aligned([0.0; STRIP_COLUMNS]));
         left.resize(rows, Aligned([0.0; RUN]));
         let longest = if rows <= UNPACKING { packed.run(RUN / 2) } else { RUN };
-        let paneled = rows > most_whole::<S, W>();
+        let paneled = is_paneled::<S, W>(rows);
         if paneled {
             panels.resize(RUN * PANELS, Aligned([0.0; PANEL]));
         } else {
