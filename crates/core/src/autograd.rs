@@ -22,8 +22,8 @@ pub fn backward(tensor: &Tensor, gradient: &Tensor) -> Result<(), TchError> {
     extension::backward(tensor, gradient)
 }
 
-/// Runs `body` in `PyTorch`'s `torch.inference_mode()`: no gradients, nor what would allow for them later, which is a third of
-/// what a small operator costs.
+/// Runs `body` in `PyTorch`'s `torch.inference_mode()`: no gradients, nor the records that would allow for them later, which
+/// small operators spend a good part of their time on.
 ///
 /// Tensors made in it can be read anywhere, but are written in it alone, and are no good for a graph.
 ///
