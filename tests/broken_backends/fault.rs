@@ -13,6 +13,8 @@ pub(crate) enum Fault {
     IgnoresLastGroup,
     /// A forward under `no_grad` turns later ones into evaluation, too.
     LatchesEvaluation,
+    /// What the first forward made is kept for later ones, even if that was in inference mode.
+    KeepsFirstSteps,
     /// The capabilities say that adapters can be merged; they cannot.
     ClaimsMerge,
     /// `as_quantized` was forgotten.

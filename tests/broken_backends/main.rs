@@ -65,6 +65,11 @@ fn state_between_training_and_evaluation_breaks_the_statelessness_law() {
 }
 
 #[test]
+fn a_tensor_kept_from_inference_mode_breaks_the_statelessness_law() {
+    breaks(Fault::KeepsFirstSteps, Law::Statelessness, "Inference tensors cannot be saved for backward");
+}
+
+#[test]
 fn a_panic_breaks_the_refusal_law() {
     breaks(Fault::Panics, Law::Refusal, "panicked");
 }

@@ -7,8 +7,8 @@ use crate::fault::Fault;
 use qtuner_core::{Capabilities, Layer, LayerError, Package, QuantBackend, Support};
 use semver::Version;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tch::{Device, Kind, TchError, Tensor};
 
 const KIND_NAME: &str = "ToyInt8";
@@ -22,6 +22,8 @@ pub(crate) struct Toy {
     block: i64,
     /// The state of [`Fault::LatchesEvaluation`].
     evaluated: Arc<AtomicBool>,
+    /// The state of [`Fault::KeepsFirstSteps`].
+    kept: Arc<Mutex<Option<Tensor>>>,
 }
 
 /// Whether the calling thread records gradients now.
@@ -56,7 +58,7 @@ impl Toy {
             }
         }
         let block = in_features / qweight.size()[1];
-        Ok(Self { fault, qweight, scales, bias, block, evaluated: Arc::default() })
+        Ok(Self { fault, qweight, scales, bias, block, evaluated: Arc::default(), kept: Arc::default() })
     }
 
     fn input_kinds() -> Vec<Kind> {
@@ -66,6 +68,16 @@ impl Toy {
     /// `q * s`, `[out, in / block]`.
     fn steps(&self) -> Result<Tensor, TchError> {
         self.qweight.f_to_kind(Kind::Float)?.f_mul(&self.scales.f_unsqueeze(1)?)
+    }
+
+    /// The same, made once.
+    fn kept_steps(&self) -> Result<Tensor, TchError> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let steps = match kept.take() {
+            Some(steps) => steps,
+            None => self.steps()?,
+        };
+        Ok(kept.insert(steps).shallow_clone())
     }
 
     fn dense(&self) -> Result<Tensor, TchError> {
@@ -78,7 +90,8 @@ impl Toy {
         if self.fault == Fault::MakesDenseCopy {
             return wide.f_linear(&self.dense()?, bias)?.f_to_kind(x.kind());
         }
-        let mut steps = self.steps()?;
+        let keeps = self.fault == Fault::KeepsFirstSteps;
+        let mut steps = if keeps { self.kept_steps()? } else { self.steps()? };
         let blocks = steps.size()[1];
         let size: Vec<i64> =
             wide.size().iter().copied().rev().skip(1).rev().chain([blocks, self.block]).collect();
@@ -162,6 +175,7 @@ impl Layer for Toy {
             scales: self.scales.shallow_clone(),
             bias: self.bias(),
             evaluated: Arc::clone(&self.evaluated),
+            kept: Arc::clone(&self.kept),
             ..*self
         })
     }

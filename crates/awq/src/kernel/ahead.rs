@@ -1,4 +1,5 @@
-//! What to fetch while something else is multiplied: the next run of rows, in the order of memory.
+//! What to fetch while something else is multiplied or unpacked: the next run of rows, in the order of memory, or the next lines
+//! of a strip.
 
 use super::packed::{Packed, STRIP_WORDS, Segment, Strip};
 use super::parts::Piece;
