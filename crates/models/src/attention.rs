@@ -1,12 +1,14 @@
 //! Attention: every token takes in the values of the tokens before it, weighted by how well query and key match.
 //!
 //! `x [batch, time, hidden]` -> the same shape. Query heads share key and value heads in groups. Scores are
-//! `scale * q k^T`, soft-capped where the config has it, masked, and normalised by a softmax in f32.
+//! `scale * q k^T`, soft-capped where the config has it, masked, and normalised by a softmax in f32. Several queries in bf16 are
+//! `extension`'s where the CPU has what it takes, everything else libtorch's operators.
 
 use crate::ModelError;
 use crate::assembly::Assembly;
 use crate::cache::CacheSlot;
 use crate::config::{DecoderConfig, QueryKeyNorm};
+use crate::extension::{self, Attended};
 use crate::mask::Mask;
 use crate::norm::RmsNorm;
 use crate::rope::Angles;
@@ -129,13 +131,18 @@ impl Heads {
             }
             _ => (key.shallow_clone(), value.shallow_clone()),
         };
-        if let Some(softcap) = self.softcap {
-            return self.attend_capped(query, &key, &value, mask, softcap);
-        }
         let additive = match mask {
             Mask::Additive(additive) => Some(additive),
             _ => None,
         };
+        let (scale, softcap) = (self.scale, self.softcap);
+        let attended = Attended { query, key: &key, value: &value, mask: additive, scale, softcap };
+        if let Some(attended) = extension::attend(attended)? {
+            return Ok(attended);
+        }
+        if let Some(softcap) = self.softcap {
+            return self.attend_capped(query, &key, &value, mask, softcap);
+        }
         let is_causal = matches!(mask, Mask::Causal);
         let is_grouped = self.queries != self.keys;
         if is_grouped && query.size4()?.2 == 1 {

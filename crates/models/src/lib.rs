@@ -15,6 +15,7 @@ mod checkpoint;
 pub mod config;
 mod decoder;
 mod error;
+mod extension;
 pub mod generate;
 mod input;
 mod mask;

@@ -3,13 +3,13 @@
 #include "products.h"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/stable/c/shim.h>
+#include <qtuner/tasks.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 
 using at::Tensor;
+using qtuner::Tasks;
 using OptionalTensor = std::optional<Tensor>;
 
 extern "C" {
@@ -51,8 +51,6 @@ int64_t qtuner_core_sums_tasks(int64_t m, int64_t n);
 
 namespace {
 
-// Multiplications for which another thread pays.
-constexpr int64_t GRAIN = 1 << 14;
 // Tasks of dot products have so many rows of x, or, with few rows in all, so many columns.
 constexpr int64_t DOT_ROWS = 24;
 constexpr int64_t DOT_COLUMNS = 1024;
@@ -62,32 +60,6 @@ constexpr int64_t FEW_FOR_DENSE = 4;
 constexpr int64_t LARGE = 1 << 18;
 // Rows of a dense weight in a task.
 constexpr int64_t DENSE_ROWS = 64;
-
-// A call's tasks on libtorch's threads, by its function in the library: at::parallel_for is a header, which has one thread
-// wherever it is compiled without OpenMP.
-template <typename Call>
-struct Tasks {
-  const Call& call;
-  int (*run)(const Call*, int64_t, int64_t);
-  std::atomic<int> failures{0};
-
-  // Of so many multiplications each.
-  void spread(int64_t tasks, int64_t work) {
-    const int64_t grain = std::max<int64_t>(1, GRAIN / std::max<int64_t>(1, work));
-    int code = 0;
-    if (tasks <= grain) {
-      failures += run(&call, 0, tasks);
-    } else {
-      code = torch_parallel_for(0, tasks, grain, part, this);
-    }
-    TORCH_CHECK(code == 0 && failures == 0, "a product panicked");
-  }
-
-  static void part(int64_t begin, int64_t end, void* tasks) {
-    auto* self = static_cast<Tasks*>(tasks);
-    self->failures += self->run(&self->call, begin, end);
-  }
-};
 
 QtunerCoreMatrix matrix(const Tensor& tensor) {
   return {tensor.const_data_ptr(), static_cast<int32_t>(tensor.scalar_type()), {tensor.stride(0), tensor.stride(1)}};
@@ -127,7 +99,7 @@ Tensor dots(const Tensor& x, const Tensor& a) {
   Tensor low = at::empty({across * m, r}, right.options());
   const QtunerCoreDots call{left.const_data_ptr(), static_cast<int32_t>(left.scalar_type()),
       right.const_data_ptr<float>(), low.mutable_data_ptr<float>(), m, n, r, rows, columns};
-  Tasks<QtunerCoreDots>{call, qtuner_core_dots}.spread(down * across, rows * std::min(columns, n) * r);
+  Tasks<QtunerCoreDots>(call, qtuner_core_dots).spread(down * across, rows * std::min(columns, n) * r);
   if (across == 1) {
     return low;
   }
@@ -149,7 +121,7 @@ Tensor sums(const Tensor& left, const Tensor& right, double scale, at::ScalarTyp
       before ? before->const_data_ptr() : nullptr, y.mutable_data_ptr(), static_cast<int32_t>(dtype),
       static_cast<float>(scale), m, k, n};
   const int64_t tasks = qtuner_core_sums_tasks(m, n);
-  Tasks<QtunerCoreSums>{call, qtuner_core_sums}.spread(tasks, m * k * n / std::max<int64_t>(1, tasks));
+  Tasks<QtunerCoreSums>(call, qtuner_core_sums).spread(tasks, m * k * n / std::max<int64_t>(1, tasks));
   return y;
 }
 
@@ -169,7 +141,7 @@ Tensor dense(const Tensor& x, const Tensor& w, const OptionalTensor& bias) {
   const QtunerCoreDense call{wide.const_data_ptr<float>(), w.const_data_ptr(),
       offset ? offset->const_data_ptr() : nullptr, y.mutable_data_ptr(), static_cast<int32_t>(w.scalar_type()),
       x.numel() / w.size(1), w.size(1), w.size(0), DENSE_ROWS};
-  Tasks<QtunerCoreDense>{call, qtuner_core_dense}.spread((w.size(0) + DENSE_ROWS - 1) / DENSE_ROWS,
+  Tasks<QtunerCoreDense>(call, qtuner_core_dense).spread((w.size(0) + DENSE_ROWS - 1) / DENSE_ROWS,
       DENSE_ROWS * x.numel());
   return y;
 }

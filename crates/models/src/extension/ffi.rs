@@ -1,0 +1,34 @@
+//! The C face of `attention.cpp`.
+//!
+//! A `*const C_tensor` is an `at::Tensor*`, in `tch` as here. An entry returns 0, or 1 with a message in
+//! `qtuner_models_last_error`; no exception leaves one.
+
+use half::bf16;
+use std::ffi::{c_char, c_int};
+use torch_sys::C_tensor;
+
+unsafe extern "C" {
+    pub(super) fn qtuner_models_last_error() -> *const c_char;
+
+    pub(super) fn qtuner_models_attend(
+        query: *const C_tensor,
+        key: *const C_tensor,
+        value: *const C_tensor,
+        mask: *const C_tensor,
+        scale: f64,
+        softcap: f64,
+        result: *mut *mut C_tensor,
+    ) -> c_int;
+
+    pub(super) fn qtuner_models_brgemm(
+        m: i64,
+        n: i64,
+        k: i64,
+        adds: c_int,
+        a: *const bf16,
+        b: *const bf16,
+        c: *mut f32,
+    ) -> c_int;
+
+    pub(super) fn qtuner_models_brgemm_release() -> c_int;
+}

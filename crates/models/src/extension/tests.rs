@@ -1,0 +1,365 @@
+//! Attention in bf16 against a reference in f64, and beside libtorch's operator.
+
+use super::{Attended, attend};
+use proptest::prelude::*;
+use std::time::Instant;
+use tch::{Device, Kind, Tensor};
+
+/// Sizes and what else there is.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    batch: i64,
+    key_heads: i64,
+    group: i64,
+    queries: i64,
+    cached: i64,
+    width: i64,
+    softcap: Option<f64>,
+    masking: Masking,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Masking {
+    None,
+    Shared,
+    OfEachText,
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let sizes = (1..3_i64, 1..3_i64, 1..4_i64, 32..200_i64, 0..200_i64);
+    let width = prop::sample::select(vec![32_i64, 64, 96, 128]);
+    let masking = prop::sample::select(vec![Masking::None, Masking::Shared, Masking::OfEachText]);
+    let softcap = prop::option::of(1.0..30.0);
+    (sizes, width, softcap, masking).prop_map(
+        |((batch, key_heads, group, queries, cached), width, softcap, masking)| Case {
+            batch,
+            key_heads,
+            group,
+            queries,
+            cached,
+            width,
+            softcap,
+            masking,
+        },
+    )
+}
+
+/// Random operands, and a mask.
+struct Operands {
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    grad: Tensor,
+    mask: Option<Tensor>,
+    scale: f64,
+}
+
+impl Operands {
+    fn new(case: &Case, seed: i64) -> Self {
+        tch::manual_seed(seed);
+        let keys = case.queries + case.cached;
+        let normal = |heads: i64, time: i64| {
+            // As projections lie: heads side by side in a row.
+            let x = Tensor::randn([case.batch, time, heads, case.width], (Kind::Float, Device::Cpu));
+            x.transpose(1, 2).to_kind(Kind::BFloat16)
+        };
+        let heads = case.key_heads * case.group;
+        let mask = (case.masking != Masking::None).then(|| {
+            let texts = if case.masking == Masking::OfEachText { case.batch } else { 1 };
+            let sizes = [texts, 1, case.queries, keys];
+            let hidden = Tensor::rand(sizes, (Kind::Float, Device::Cpu)).lt(0.4);
+            // Each query sees itself.
+            let own = Tensor::ones([case.queries, keys], (Kind::Bool, Device::Cpu))
+                .tril(case.cached)
+                .triu(case.cached);
+            let hidden = hidden.logical_and(&own.logical_not());
+            Tensor::randn(sizes, (Kind::BFloat16, Device::Cpu)).masked_fill(&hidden, f64::NEG_INFINITY)
+        });
+        Self {
+            query: normal(heads, case.queries),
+            key: normal(case.key_heads, keys),
+            value: normal(case.key_heads, keys),
+            grad: normal(heads, case.queries),
+            mask,
+            scale: 1.0 / f64::from(u32::try_from(case.width).expect("small")).sqrt(),
+        }
+    }
+
+    fn leaves(&self) -> [Tensor; 3] {
+        [&self.query, &self.key, &self.value].map(|x| x.detach().set_requires_grad(true))
+    }
+}
+
+/// The result, the weights, and the gradients of query, key and value, in f64; and, for bounds, all terms' absolute values.
+struct Reference {
+    out: Tensor,
+    grads: [Tensor; 3],
+    out_terms: Tensor,
+    grad_terms: [Tensor; 3],
+}
+
+fn reference(case: &Case, of: &Operands) -> Reference {
+    let wide = |x: &Tensor| x.to_kind(Kind::Double);
+    let each = |x: &Tensor| wide(x).repeat_interleave_self_int(case.group, 1, None);
+    let (query, key, value, grad) = (wide(&of.query), each(&of.key), each(&of.value), wide(&of.grad));
+    let keys = case.queries + case.cached;
+    let seen = Tensor::ones([case.queries, keys], (Kind::Bool, Device::Cpu)).tril(case.cached);
+    let raw = query.matmul(&key.transpose(2, 3)) * of.scale;
+    let (mut scores, slope) = match case.softcap {
+        None => (raw.shallow_clone(), raw.ones_like()),
+        Some(cap) => {
+            let tanh = (&raw / cap).tanh();
+            (&tanh * cap, 1.0 - &tanh * &tanh)
+        }
+    };
+    if let Some(mask) = &of.mask {
+        scores += wide(mask);
+    }
+    let weights = scores.masked_fill(&seen.logical_not(), f64::NEG_INFINITY).softmax(-1, Kind::Double);
+    let out = weights.matmul(&value);
+    let of_weights = grad.matmul(&value.transpose(2, 3));
+    let product = (&grad * &out).sum_dim_intlist(-1, true, Kind::Double);
+    let of_scores = &weights * (&of_weights - &product) * &slope;
+    let heads = |x: Tensor| {
+        let sizes = [case.batch, case.key_heads, case.group, keys, case.width];
+        x.reshape(sizes).sum_dim_intlist(2, false, Kind::Double)
+    };
+    let grads = [
+        of_scores.matmul(&key) * of.scale,
+        heads(of_scores.transpose(2, 3).matmul(&query)) * of.scale,
+        heads(weights.transpose(2, 3).matmul(&grad)),
+    ];
+    // An error of a weight is relative; so is one of `g v^T - g y`, but for the terms of its sums.
+    let terms = grad.abs().matmul(&value.abs().transpose(2, 3))
+        + grad.abs().multiply(&weights.matmul(&value.abs())).sum_dim_intlist(-1, true, Kind::Double);
+    let score_terms = &weights * terms * &slope;
+    let grad_terms = [
+        score_terms.matmul(&key.abs()) * of.scale,
+        heads(score_terms.transpose(2, 3).matmul(&query.abs())) * of.scale,
+        heads(weights.transpose(2, 3).matmul(&grad.abs())),
+    ];
+    Reference { out_terms: weights.matmul(&value.abs()), out, grads, grad_terms }
+}
+
+fn attended(case: &Case, of: &Operands, [query, key, value]: &[Tensor; 3]) -> Tensor {
+    let attended =
+        Attended { query, key, value, mask: of.mask.as_ref(), scale: of.scale, softcap: case.softcap };
+    attend(attended).expect("valid operands").expect("asked for only where it is available")
+}
+
+/// Without the instructions there is nothing to test: libtorch's operator is called.
+fn is_available() -> bool {
+    super::attention::is_available()
+}
+
+/// The result and the gradients of query, key and value.
+fn differentiated(case: &Case, of: &Operands) -> [Tensor; 4] {
+    let leaves = of.leaves();
+    let out = attended(case, of, &leaves);
+    qtuner_core::autograd::backward(&out, &of.grad).expect("a gradient of the same size");
+    let [query, key, value] = leaves.map(|leaf| leaf.grad());
+    [out.detach(), query, key, value]
+}
+
+/// Half of the distance of two bf16 numbers, as a part of them.
+const ROUNDING: f64 = 1.0 / 256.0;
+
+/// For errors of second order, and those of f32: a score's is below 2^-12, and its weight's as much.
+const SLACK: f64 = 1.25;
+
+fn assert_within(name: &str, found: &Tensor, expected: &Tensor, roundings: f64, terms: &Tensor) {
+    let error = (found.to_kind(Kind::Double) - expected).abs();
+    let allowed = terms * (SLACK * roundings * ROUNDING) + 1e-30;
+    let worst = (error / allowed).max().double_value(&[]);
+    assert!(worst <= 1.0, "{name}: {worst} times the bound");
+}
+
+/// A weight is rounded once where it meets values, and so is the result. A score's gradient is rounded, and has the error of
+/// the result twice (its weights' and its own) in a part of its terms; then the gradient of a query or a key is rounded.
+fn assert_is_the_reference(case: &Case, found: &[Tensor; 4], expected: &Reference) {
+    let [out, query, key, value] = found;
+    assert_within("the result", out, &expected.out, 2.0, &expected.out_terms);
+    for (name, found, index, roundings) in
+        [("query", query, 0, 4.0), ("key", key, 1, 4.0), ("value", value, 2, 2.0)]
+    {
+        let (expected, terms) = (&expected.grads[index], &expected.grad_terms[index]);
+        assert_within(&format!("the gradient of the {name} of {case:?}"), found, expected, roundings, terms);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn attention_and_its_gradients_are_those_of_a_reference_in_f64(case in cases(), seed in 0..1000_i64) {
+        if is_available() {
+            let of = Operands::new(&case, seed);
+            assert_is_the_reference(&case, &differentiated(&case, &of), &reference(&case, &of));
+        }
+    }
+
+    #[test]
+    fn no_query_sees_a_key_behind_its_own(case in cases(), seed in 0..1000_i64) {
+        if is_available() {
+            let mut of = Operands::new(&case, seed);
+            let before = attended(&case, &of, &of.leaves()).detach();
+            let other = Operands::new(&case, seed + 1);
+            let last = case.queries + case.cached - 1;
+            let with_other_end = |x: &Tensor, other: &Tensor| {
+                Tensor::cat(&[x.narrow(2, 0, last), other.narrow(2, last, 1) * 100], 2)
+            };
+            of.key = with_other_end(&of.key, &other.key);
+            of.value = with_other_end(&of.value, &other.value);
+            let after = attended(&case, &of, &of.leaves()).detach();
+            let others = |x: &Tensor| x.narrow(2, 0, case.queries - 1);
+            prop_assert!(others(&before).equal(&others(&after)));
+            prop_assert!(!before.equal(&after));
+        }
+    }
+}
+
+/// A case of one text without a mask.
+fn plain(key_heads: i64, group: i64, queries: i64, width: i64) -> Case {
+    Case { batch: 1, key_heads, group, queries, cached: 0, width, softcap: None, masking: Masking::None }
+}
+
+#[test]
+fn threads_do_not_show() {
+    if !is_available() {
+        return;
+    }
+    let case = Case { batch: 2, softcap: Some(20.0), ..plain(2, 3, 300, 64) };
+    let of = Operands::new(&case, 1);
+    let threads = tch::get_num_threads();
+    tch::set_num_threads(1);
+    let alone = differentiated(&case, &of);
+    tch::set_num_threads(threads.max(3));
+    let together = differentiated(&case, &of);
+    tch::set_num_threads(threads);
+    assert!(alone.iter().zip(&together).all(|(alone, together)| alone.equal(together)));
+}
+
+/// Gradients of many heads are summed some key heads at a time.
+#[test]
+fn long_texts_are_differentiated_in_turns() {
+    if !is_available() {
+        return;
+    }
+    let case = Case { batch: 2, ..plain(2, 2, 4096, 128) };
+    let of = Operands::new(&case, 1);
+    let all = differentiated(&case, &of);
+    let text = |x: &Tensor, text: i64| x.narrow(0, text, 1);
+    for index in 0..2 {
+        let [query, key, value, grad] =
+            [&of.query, &of.key, &of.value, &of.grad].map(|x| text(x, index).contiguous());
+        let one = Operands { query, key, value, grad, mask: None, scale: of.scale };
+        let one = differentiated(&Case { batch: 1, ..case }, &one);
+        assert!(all.iter().zip(&one).all(|(all, one)| text(all, index).equal(one)), "text {index}");
+    }
+}
+
+#[test]
+fn a_query_that_sees_nothing_takes_in_nothing() {
+    if !is_available() {
+        return;
+    }
+    let case = Case { masking: Masking::Shared, ..plain(1, 2, 150, 32) };
+    let mut of = Operands::new(&case, 1);
+    let mask = of.mask.take().expect("there is one");
+    let _ = mask.narrow(2, 70, 1).fill_(f64::NEG_INFINITY);
+    of.mask = Some(mask);
+    let [out, query, key, value] = differentiated(&case, &of);
+    for of_the_query in [&out, &query] {
+        assert!(of_the_query.narrow(2, 70, 1).eq(0.0).all().int64_value(&[]) == 1);
+    }
+    assert!([out, query, key, value].iter().all(|x| x.isfinite().all().int64_value(&[]) == 1));
+}
+
+#[test]
+fn what_is_not_of_this_kind_is_left_to_libtorch() {
+    let case = plain(1, 1, 64, 32);
+    let of = Operands::new(&case, 1);
+    let asked = |query: &Tensor, key: &Tensor, value: &Tensor| {
+        attend(Attended { query, key, value, mask: None, scale: 1.0, softcap: None }).expect("no error")
+    };
+    assert_eq!(asked(&of.query, &of.key, &of.value).is_some(), is_available());
+    let wide = |x: &Tensor| x.to_kind(Kind::Float);
+    assert!(asked(&wide(&of.query), &wide(&of.key), &wide(&of.value)).is_none(), "f32");
+    let narrow = |x: &Tensor| x.narrow(3, 0, 16);
+    assert!(asked(&narrow(&of.query), &narrow(&of.key), &narrow(&of.value)).is_none(), "a width of 16");
+    assert!(asked(&of.query.narrow(2, 63, 1), &of.key, &of.value).is_none(), "one query");
+    assert!(asked(&of.query, &of.key.narrow(2, 0, 50), &of.value).is_none(), "more values than keys");
+    let two = Tensor::cat(&[&of.key, &of.key], 1);
+    assert!(asked(&of.query, &two, &two).is_none(), "more key heads than query heads");
+}
+
+#[test]
+fn a_second_derivative_is_an_error_with_a_way_out() {
+    if !is_available() {
+        return;
+    }
+    let case = plain(1, 1, 64, 32);
+    let of = Operands::new(&case, 1);
+    let leaves = of.leaves();
+    let out = attended(&case, &of, &leaves).sum(Kind::Float);
+    let error =
+        Tensor::f_run_backward(&[&out], &[&leaves[0]], true, true).expect_err("not differentiable twice");
+    assert!(error.to_string().contains("no second derivative"), "{error}");
+}
+
+/// At sizes of real models, the errors are no larger than those of libtorch's operator. Prints how long both take.
+#[test]
+fn errors_are_no_larger_than_those_of_libtorchs_operator() {
+    if !is_available() {
+        return;
+    }
+    println!("heads x width, tokens: ms forward, and with backward; libtorch's; how many times faster");
+    for (key_heads, group, width, tokens) in
+        [(2, 7, 64, 32), (2, 7, 64, 128), (2, 7, 64, 512), (8, 4, 128, 512), (2, 7, 64, 2048)]
+    {
+        let case = plain(key_heads, group, tokens, width);
+        let of = Operands::new(&case, 1);
+        let ours = |leaves: &[Tensor; 3]| attended(&case, &of, leaves);
+        let libtorchs = |[query, key, value]: &[Tensor; 3]| {
+            let none = None::<Tensor>;
+            Tensor::scaled_dot_product_attention(query, key, value, none, 0.0, true, of.scale, true)
+        };
+        let (found, time) = fastest(&of, &ours);
+        let (others, other_time) = fastest(&of, &libtorchs);
+        let ([ours, both], [other, other_both]) = (time, other_time);
+        println!(
+            "{} x {width}, {tokens}: {ours:.3}, {both:.3}; {other:.3}, {other_both:.3}; {:.1}, {:.1}",
+            key_heads * group,
+            other / ours,
+            other_both / both,
+        );
+        let expected = reference(&case, &of);
+        assert_is_the_reference(&case, &found, &expected);
+        for (index, (found, other)) in found.iter().zip(&others).enumerate() {
+            let expected = if index == 0 { &expected.out } else { &expected.grads[index - 1] };
+            let error = |x: &Tensor| (x.to_kind(Kind::Double) - expected).norm().double_value(&[]);
+            // Both are mostly roundings, whose sizes vary a little.
+            assert!(error(found) <= 1.02 * error(other), "{index}: {} and {}", error(found), error(other));
+        }
+    }
+}
+
+/// The result and the gradients of query, key and value, and the best times, in ms, of the first and of all.
+fn fastest(of: &Operands, way: &dyn Fn(&[Tensor; 3]) -> Tensor) -> ([Tensor; 4], [f64; 2]) {
+    let run = || {
+        let leaves = of.leaves();
+        let start = Instant::now();
+        let out = way(&leaves);
+        let forward = start.elapsed();
+        qtuner_core::autograd::backward(&out, &of.grad).expect("a gradient of the same size");
+        let times = [forward, start.elapsed()].map(|time| 1e3 * time.as_secs_f64());
+        let [query, key, value] = leaves.map(|leaf| leaf.grad());
+        ([out.detach(), query, key, value], times)
+    };
+    let (found, mut best) = run();
+    for _ in 0..4 {
+        let (_, times) = run();
+        best = [best[0].min(times[0]), best[1].min(times[1])];
+    }
+    (found, best)
+}
