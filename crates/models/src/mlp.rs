@@ -3,8 +3,9 @@
 use crate::ModelError;
 use crate::assembly::Assembly;
 use crate::config::{Activation, DecoderConfig};
+use crate::extension;
 use qtuner_core::{ModuleTree, Slot};
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 /// The MLP of a block.
 #[derive(Debug, ModuleTree)]
@@ -34,13 +35,19 @@ impl Mlp {
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
         let (gate, up) = (self.gate_proj.forward(x)?, self.up_proj.forward(x)?);
-        let activated = match self.activation {
-            Activation::Silu => gate.f_silu(),
-            Activation::Gelu => gate.f_gelu("none"),
-            Activation::GeluTanh => gate.f_gelu("tanh"),
-        };
-        let inner =
-            activated.and_then(|gate| gate.f_mul(&up)).map_err(ModelError::torch("the MLP's gate"))?;
+        let inner = self.gated(&gate, &up).map_err(ModelError::torch("the MLP's gate"))?;
         Ok(self.down_proj.forward(&inner)?)
+    }
+    /// `activation(gate) * up`
+    fn gated(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor, TchError> {
+        let activated = match self.activation {
+            Activation::Silu => match extension::silu_gate(gate, up)? {
+                Some(gated) => return Ok(gated),
+                None => gate.f_silu()?,
+            },
+            Activation::Gelu => gate.f_gelu("none")?,
+            Activation::GeluTanh => gate.f_gelu("tanh")?,
+        };
+        activated.f_mul(up)
     }
 }

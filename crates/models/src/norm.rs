@@ -5,6 +5,7 @@
 use crate::ModelError;
 use crate::assembly::Assembly;
 use crate::config::{DecoderConfig, NormWeight};
+use crate::extension;
 use qtuner_core::ModuleTree;
 use tch::{Kind, TchError, Tensor};
 
@@ -35,6 +36,9 @@ impl RmsNorm {
     }
 
     fn normalised(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        if let Some(y) = extension::rms_norm(x, &self.weight, self.style, self.eps)? {
+            return Ok(y);
+        }
         let kind = x.kind();
         let wide = x.f_to_kind(Kind::Float)?;
         let mean_square = wide.f_square()?.f_mean_dim(&[-1_i64][..], true, None)?;

@@ -5,6 +5,7 @@
 //! transformers, whose formulas for the scalings these are; sine and cosine are rounded to the compute dtype.
 
 use crate::config::{RopeConfig, RopeScaling};
+use crate::extension;
 use std::f64::consts::PI;
 use tch::{Kind, TchError, Tensor};
 
@@ -119,6 +120,9 @@ impl Rope {
 impl Angles {
     /// `x [batch, heads, time, head_dim]`, rotated.
     pub(crate) fn rotate(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        if let Some(y) = extension::rotate(x, &self.cos, &self.sin)? {
+            return Ok(y);
+        }
         let halves = x.f_chunk(2, -1)?;
         let [first, second] = &halves[..] else {
             return Err(TchError::Shape(format!("{:?} has no two halves", x.size())));

@@ -198,9 +198,6 @@ struct AttentionNode : public Function<AttentionNode> {
 
 extern "C" {
 
-const char* qtuner_models_last_error() {
-  return qtuner::last_error.c_str();
-}
 
 // Attention of query [batch, heads, queries, width] to key and value [batch, key heads, keys, width], in the shape of query;
 // all of bf16 on the CPU. mask may be null, or [batch or 1, 1, queries, keys] of bf16; softcap is 0 for none.

@@ -1,91 +1,90 @@
-//! What libtorch does slowly: causal attention in bf16 (`attention.cpp`, with the numbers in `attention`).
+//! What libtorch does slowly: causal attention in bf16 (`attention.cpp`, with the numbers in `attention`), and norms, gates and
+//! rotations of many small operators (`elementwise.cpp`, with the numbers in `elementwise`).
+//!
+//! Each face gives nothing where operands or CPU are not such as it takes; then libtorch's operators are the way.
 #![allow(unsafe_code, reason = "this is the crate's one room for foreign calls")]
 
+mod attend;
 #[cfg(target_arch = "x86_64")]
 mod attention;
-#[cfg(target_arch = "x86_64")]
+mod elementwise;
 mod ffi;
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests;
 
-use tch::{TchError, Tensor};
+pub(crate) use self::attend::{Attended, attend};
 
-/// What attention is made of: `query [batch, heads, queries, width]`, `key` and `value [batch, key heads, keys, width]`.
-///
-/// Queries are those of the last positions, and see no key behind their own.
-#[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no CPU of another kind takes them"))]
-pub(crate) struct Attended<'a> {
-    pub(crate) query: &'a Tensor,
-    pub(crate) key: &'a Tensor,
-    pub(crate) value: &'a Tensor,
-    /// `[batch or 1, 1, queries, keys]`, added to the scores.
-    pub(crate) mask: Option<&'a Tensor>,
-    pub(crate) scale: f64,
-    /// Scores `s` become `softcap * tanh(s / softcap)`.
-    pub(crate) softcap: Option<f64>,
-}
+use crate::config::NormWeight;
+use std::ffi::{CStr, c_int};
+use std::ptr;
+use tch::{Device, Kind, TchError, Tensor};
+use torch_sys::C_tensor;
 
-/// The values that each query takes in, `[batch, heads, queries, width]`; nothing where operands or CPU are not such as this
-/// way takes: several queries in bf16, in widths of multiples of 32, and AVX-512 BF16.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn attend(attended: Attended<'_>) -> Result<Option<Tensor>, TchError> {
-    use std::ptr;
-    let Attended { query, key, value, mask, scale, softcap } = attended;
-    if !takes(&attended) {
+/// The RMS norm of `x [.., width]` times `weight [width]`, both of f32 or both of bf16, on the CPU; `weight` is not trained.
+pub(crate) fn rms_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    style: NormWeight,
+    eps: f64,
+) -> Result<Option<Tensor>, TchError> {
+    let fits = weight.dim() == 1 && x.size().last() == Some(&weight.size1()?);
+    if !are_plain([x, weight]) || !fits || weight.requires_grad() {
         return Ok(None);
     }
-    let mask = mask.map_or(ptr::null(), Tensor::as_ptr);
-    let mut out = ptr::null_mut();
-    // SAFETY: every pointer is a live tensor (or a null mask) that outlives the call, of the sizes and the dtype that `takes` has
-    // checked; the entry catches exceptions and writes an owned tensor where it returns 0.
-    let code = unsafe {
-        let [query, key, value] = [query, key, value].map(Tensor::as_ptr);
-        ffi::qtuner_models_attend(query, key, value, mask, scale, softcap.unwrap_or(0.0), &raw mut out)
+    let style = match style {
+        NormWeight::Plain => 0,
+        NormWeight::OnePlus => 1,
     };
-    if code != 0 || out.is_null() {
+    // SAFETY: the pointers are live tensors that outlive the call, of fitting sizes and dtypes; the entry catches exceptions and
+    // writes an owned tensor where it returns 0.
+    let out =
+        unsafe { made(|out| ffi::qtuner_models_rms_norm(x.as_ptr(), weight.as_ptr(), eps, style, out)) };
+    out.map(Some)
+}
+
+/// `silu(gate) * up`, of one size, both of f32 or both of bf16, on the CPU.
+pub(crate) fn silu_gate(gate: &Tensor, up: &Tensor) -> Result<Option<Tensor>, TchError> {
+    if !are_plain([gate, up]) || gate.size() != up.size() {
+        return Ok(None);
+    }
+    // SAFETY: as for `rms_norm`.
+    unsafe { made(|out| ffi::qtuner_models_silu_gate(gate.as_ptr(), up.as_ptr(), out)) }.map(Some)
+}
+
+/// `x [batch, heads, time, width]` times `cos`, plus the other half of each row times `sin`, both `[batch or 1, 1, time, width]`;
+/// all of f32 or all of bf16, on the CPU.
+pub(crate) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Option<Tensor>, TchError> {
+    let (Ok((batch, _, time, width)), Ok(of_cos), Ok(of_sin)) = (x.size4(), cos.size4(), sin.size4()) else {
+        return Ok(None);
+    };
+    let fits = of_cos == of_sin && (of_cos == (1, 1, time, width) || of_cos == (batch, 1, time, width));
+    if !are_plain([x, cos, sin]) || !fits || width % 2 != 0 {
+        return Ok(None);
+    }
+    // SAFETY: as for `rms_norm`.
+    unsafe { made(|out| ffi::qtuner_models_rotate(x.as_ptr(), cos.as_ptr(), sin.as_ptr(), out)) }.map(Some)
+}
+
+/// Whether all are on the CPU, with elements, and of one dtype, f32 or bf16.
+fn are_plain<const N: usize>(tensors: [&Tensor; N]) -> bool {
+    let kind = tensors[0].kind();
+    matches!(kind, Kind::Float | Kind::BFloat16)
+        && tensors.iter().all(|x| {
+            x.device() == Device::Cpu && x.kind() == kind && !x.is_sparse() && !x.is_mkldnn() && x.numel() > 0
+        })
+}
+
+/// What an entry writes.
+///
+/// # Safety
+/// Where it returns 0, the entry has written a tensor made by `new` and owned by nobody else.
+unsafe fn made(entry: impl FnOnce(*mut *mut C_tensor) -> c_int) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    if entry(&raw mut out) != 0 || out.is_null() {
         // SAFETY: the function returns a NUL-terminated string that lives until the thread's next failure.
-        let message = unsafe { std::ffi::CStr::from_ptr(ffi::qtuner_models_last_error()) };
+        let message = unsafe { CStr::from_ptr(ffi::qtuner_models_last_error()) };
         return Err(TchError::Torch(message.to_string_lossy().into_owned()));
     }
-    // SAFETY: the entry returned 0, so `out` is a tensor made by `new` and owned by nobody else; `Tensor` frees it.
-    Ok(Some(unsafe { Tensor::from_ptr(out) }))
-}
-
-/// No CPU of this kind has AVX-512.
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn attend(_: Attended<'_>) -> Result<Option<Tensor>, TchError> {
-    Ok(None)
-}
-
-/// Fewer queries are left to libtorch: tiles would be mostly empty.
-#[cfg(target_arch = "x86_64")]
-const FEWEST_QUERIES: i64 = 32;
-
-#[cfg(target_arch = "x86_64")]
-fn takes(attended: &Attended<'_>) -> bool {
-    use tch::{Device, Kind};
-    let Attended { query, key, value, mask, .. } = attended;
-    let is_bf16 = |x: &Tensor| x.device() == Device::Cpu && x.kind() == Kind::BFloat16 && !x.is_sparse();
-    let (Ok(of_query), Ok(of_key)) = (query.size4(), key.size4()) else { return false };
-    let ((batch, heads, queries, width), (_, key_heads, keys, _)) = (of_query, of_key);
-    let seen = match mask.map(Tensor::size).as_deref() {
-        None => true,
-        Some(&[texts, 1, rows, columns]) => {
-            (texts == 1 || texts == batch) && [rows, columns] == [queries, keys]
-        }
-        Some(_) => false,
-    };
-    [*query, *key, *value].into_iter().chain(*mask).all(is_bf16)
-        && of_key == (batch, key_heads, keys, width)
-        && value.size() == key.size()
-        && batch > 0
-        && key_heads > 0
-        && heads > 0
-        && heads % key_heads == 0
-        && width > 0
-        && width % 32 == 0
-        && (FEWEST_QUERIES..=keys).contains(&queries)
-        && seen
-        && attention::is_available()
+    // SAFETY: as promised by the caller; `Tensor` frees it.
+    Ok(unsafe { Tensor::from_ptr(out) })
 }

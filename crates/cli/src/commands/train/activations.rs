@@ -4,16 +4,19 @@
 //! `d` the bytes of the compute dtype, a token of a Llama block with adapters on all seven linears keeps
 //!
 //! ```text
-//! norms            4 (h + h)              what is normalised, in f32
+//! norms            d (h + h)              what is normalised
 //! adapter inputs   d (h + q + h + m)      each distinct input once, in its own dtype, and 4 * 7 r
 //! attention        d (q + k + k)          rotated queries and keys, values; the output is o_proj's input
-//! mlp              d (m + m + m)          gate, its activation, up; their product is down_proj's input
+//! mlp              d (m + m)              gate and up; their product is down_proj's input
 //! ```
+//!
+//! In f16, norms keep f32, and the MLP keeps its activation, too, as it does where that is not `SiLU`.
 
+use crate::dtype::Dtype;
 use crate::settings::Settings;
 use qtuner_core::AdaptedLayer;
 use qtuner_models::DecoderConfig;
-use qtuner_models::config::{BlockNorms, QueryKeyNorm};
+use qtuner_models::config::{Activation, BlockNorms, QueryKeyNorm};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -58,12 +61,15 @@ impl Activations {
         } else {
             dtype * unsigned(distinct_inputs(layers))
         };
+        let fused = settings.run.dtype != Dtype::Float16;
+        let of_norms = if fused { dtype } else { 4 };
+        let of_mlp = if fused && config.activation == Activation::Silu { 2 } else { 3 };
         let ranks: i64 = layers.iter().map(|layer| layer.rank).sum();
         Self {
-            norms: batch * blocks * 4 * (of_block * hidden + of_heads),
+            norms: batch * blocks * of_norms * (of_block * hidden + of_heads),
             adapter_inputs: batch * (inputs + 4 * unsigned(ranks)),
             attention: batch * blocks * dtype * (queries + 2 * keys + scores),
-            mlp: batch * blocks * dtype * 3 * inner,
+            mlp: batch * blocks * dtype * of_mlp * inner,
         }
     }
 

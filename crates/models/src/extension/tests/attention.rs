@@ -1,6 +1,6 @@
 //! Attention in bf16 against a reference in f64, and beside libtorch's operator.
 
-use super::{Attended, attend};
+use crate::extension::{Attended, attend};
 use proptest::prelude::*;
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
@@ -149,7 +149,7 @@ fn attended(case: &Case, of: &Operands, [query, key, value]: &[Tensor; 3]) -> Te
 
 /// Without the instructions there is nothing to test: libtorch's operator is called.
 fn is_available() -> bool {
-    super::attention::is_available()
+    crate::extension::attention::is_available()
 }
 
 /// The result and the gradients of query, key and value.

@@ -1,0 +1,268 @@
+// RMS norms, gates of SiLU and rotations as nodes of autograd, each one pass over memory in either direction: written with
+// libtorch's operators, they are six or eight, which keep copies in f32 and, for one token, take longer to call than to do.
+//
+// This file is shapes, memory, threads and the nodes; the numbers are in Rust (elementwise), called with plain pointers. Asked to
+// create a graph, gradients are made of differentiable operators.
+
+#include <ATen/ATen.h>
+#include <qtuner/fenced.h>
+#include <qtuner/tasks.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cstdint>
+
+using at::Tensor;
+using qtuner::fenced;
+using qtuner::Tasks;
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+extern "C" {
+// Mirrored in elementwise/mod.rs, which says what they mean.
+struct QtunerModelsNorm {
+  const void *x, *weight, *grad;
+  void* y;
+  int32_t dtype, style;
+  int64_t rows, width, chunk;
+  float eps;
+};
+struct QtunerModelsGate {
+  const void *gate, *up, *grad;
+  void *y, *grad_up;
+  int32_t dtype;
+  int64_t elements, chunk;
+};
+struct QtunerModelsRotation {
+  const void *x, *cos, *sin;
+  void* y;
+  int32_t dtype, direction;
+  int64_t strides[3], angle_strides[2];
+  int64_t times, heads, width, rows, chunk;
+};
+// Written in Rust. They return 0, or 1 after a panic.
+int qtuner_models_norm(const QtunerModelsNorm* call, int64_t begin, int64_t end);
+int qtuner_models_gate(const QtunerModelsGate* call, int64_t begin, int64_t end);
+int qtuner_models_rotation(const QtunerModelsRotation* call, int64_t begin, int64_t end);
+}
+
+namespace {
+
+// Elements of a task.
+constexpr int64_t CHUNK = 1 << 14;
+
+int64_t pieces(int64_t count, int64_t chunk) {
+  return (count + chunk - 1) / chunk;
+}
+
+// ---- RMS norms
+
+enum class Style : int32_t { Plain, OnePlus };  // mirrored in elementwise/norm.rs
+
+// The norm of x [rows.., width], or, given one, the gradient of x from that of the norm.
+Tensor norm(const Tensor& x, const Tensor& weight, double eps, Style style, const Tensor& grad) {
+  const Tensor from = x.contiguous(), scale = weight.contiguous();
+  const Tensor of_result = grad.defined() ? grad.contiguous() : grad;
+  Tensor y = at::empty_like(from);
+  QtunerModelsNorm call{};
+  call.x = from.const_data_ptr();
+  call.weight = scale.const_data_ptr();
+  call.grad = of_result.defined() ? of_result.const_data_ptr() : nullptr;
+  call.y = y.mutable_data_ptr();
+  call.dtype = static_cast<int32_t>(x.scalar_type());
+  call.style = static_cast<int32_t>(style);
+  call.width = x.size(-1);
+  call.rows = x.numel() / call.width;
+  call.chunk = std::max<int64_t>(1, CHUNK / call.width);
+  call.eps = static_cast<float>(eps);
+  Tasks<QtunerModelsNorm>(call, qtuner_models_norm).spread(pieces(call.rows, call.chunk), call.chunk * call.width);
+  return y;
+}
+
+struct NormNode : public Function<NormNode> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, double eps, int64_t style) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    context->set_materialize_grads(false);
+    context->saved_data["eps"] = eps;
+    context->saved_data["style"] = style;
+    context->save_for_backward({x, weight});
+    return norm(x, weight, eps, static_cast<Style>(style), Tensor());
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    if (!grads[0].defined()) {
+      return variable_list(4);
+    }
+    const auto saved = context->get_saved_variables();
+    const double eps = context->saved_data["eps"].toDouble();
+    const auto style = static_cast<Style>(context->saved_data["style"].toInt());
+    const auto gradient = at::GradMode::is_enabled() ? differentiable : once;
+    return {gradient(saved[0], saved[1], eps, style, grads[0]), Tensor(), Tensor(), Tensor()};
+  }
+
+  static Tensor once(const Tensor& x, const Tensor& weight, double eps, Style style, const Tensor& grad) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return norm(x, weight, eps, style, grad);
+  }
+
+  static Tensor differentiable(const Tensor& x, const Tensor& weight, double eps, Style style, const Tensor& grad) {
+    const Tensor wide = x.to(at::kFloat), scale = weight.to(at::kFloat) + (style == Style::OnePlus ? 1.0 : 0.0);
+    const Tensor share = at::rsqrt(wide.square().mean(-1, true) + eps);
+    const Tensor normed = wide * share, of_normed = grad.to(at::kFloat) * scale;
+    return (share * (of_normed - normed * (normed * of_normed).mean(-1, true))).to(x.scalar_type());
+  }
+};
+
+// ---- Gates: silu(gate) * up
+
+QtunerModelsGate gate_call(const Tensor& gate, const Tensor& up) {
+  QtunerModelsGate call{};
+  call.gate = gate.const_data_ptr();
+  call.up = up.const_data_ptr();
+  call.dtype = static_cast<int32_t>(gate.scalar_type());
+  call.elements = gate.numel();
+  call.chunk = CHUNK;
+  return call;
+}
+
+void run(const QtunerModelsGate& call) {
+  Tasks<QtunerModelsGate>(call, qtuner_models_gate).spread(pieces(call.elements, CHUNK), CHUNK);
+}
+
+Tensor gated(const Tensor& gate, const Tensor& up) {
+  const Tensor left = gate.contiguous(), right = up.contiguous();
+  Tensor y = at::empty_like(left);
+  QtunerModelsGate call = gate_call(left, right);
+  call.y = y.mutable_data_ptr();
+  run(call);
+  return y;
+}
+
+struct GateNode : public Function<GateNode> {
+  static Tensor forward(AutogradContext* context, const Tensor& gate, const Tensor& up) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    context->set_materialize_grads(false);
+    context->save_for_backward({gate, up});
+    return gated(gate, up);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    if (!grads[0].defined()) {
+      return variable_list(2);
+    }
+    const auto saved = context->get_saved_variables();
+    if (at::GradMode::is_enabled()) {
+      const Tensor &gate = saved[0], &up = saved[1], share = gate.sigmoid();
+      return {grads[0] * up * share * (1 + gate * (1 - share)), grads[0] * gate * share};
+    }
+    at::AutoDispatchBelowADInplaceOrView guard;
+    const Tensor gate = saved[0].contiguous(), up = saved[1].contiguous(), grad = grads[0].contiguous();
+    Tensor grad_gate = at::empty_like(gate), grad_up = at::empty_like(up);
+    QtunerModelsGate call = gate_call(gate, up);
+    call.grad = grad.const_data_ptr();
+    call.y = grad_gate.mutable_data_ptr();
+    call.grad_up = grad_up.mutable_data_ptr();
+    run(call);
+    return {grad_gate, grad_up};
+  }
+};
+
+// ---- Rotations
+
+enum class Direction : int32_t { Forward, Backward };  // mirrored in elementwise/rotation.rs
+
+// x [batch, heads, time, width] by angles [batch or 1, 1, time, width], laid out as [batch, time, heads, width].
+Tensor rotated(const Tensor& x, const Tensor& cos, const Tensor& sin, Direction direction) {
+  const Tensor from = x.stride(-1) == 1 ? x : x.contiguous(), cosines = cos.contiguous(), sines = sin.contiguous();
+  Tensor y = at::empty({x.size(0), x.size(2), x.size(1), x.size(3)}, x.options());
+  QtunerModelsRotation call{};
+  call.x = from.const_data_ptr();
+  call.cos = cosines.const_data_ptr();
+  call.sin = sines.const_data_ptr();
+  call.y = y.mutable_data_ptr();
+  call.dtype = static_cast<int32_t>(x.scalar_type());
+  call.direction = static_cast<int32_t>(direction);
+  for (int dim = 0; dim < 3; ++dim) {
+    call.strides[dim] = from.stride(dim);
+  }
+  call.angle_strides[0] = cosines.size(0) == 1 ? 0 : cosines.stride(0);
+  call.angle_strides[1] = cosines.stride(2);
+  call.times = x.size(2);
+  call.heads = x.size(1);
+  call.width = x.size(3);
+  call.rows = x.numel() / call.width;
+  call.chunk = std::max<int64_t>(1, CHUNK / call.width);
+  Tasks<QtunerModelsRotation>(call, qtuner_models_rotation)
+      .spread(pieces(call.rows, call.chunk), call.chunk * call.width);
+  return y.transpose(1, 2);
+}
+
+struct RotationNode : public Function<RotationNode> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& cos, const Tensor& sin,
+      int64_t direction) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    context->set_materialize_grads(false);
+    context->saved_data["direction"] = direction;
+    context->save_for_backward({cos, sin});
+    // Its transpose is what the caller makes a view of.
+    return rotated(x, cos, sin, static_cast<Direction>(direction)).transpose(1, 2);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    if (!grads[0].defined()) {
+      return variable_list(4);
+    }
+    const auto saved = context->get_saved_variables();
+    const auto was = static_cast<Direction>(context->saved_data["direction"].toInt());
+    const auto back = was == Direction::Forward ? Direction::Backward : Direction::Forward;
+    const Tensor grad = grads[0].transpose(1, 2);
+    return {turned(grad, saved[0], saved[1], back), Tensor(), Tensor(), Tensor()};
+  }
+
+  static Tensor turned(const Tensor& x, const Tensor& cos, const Tensor& sin, Direction direction) {
+    if (at::GradMode::is_enabled()) {
+      return apply(x, cos, sin, static_cast<int64_t>(direction)).transpose(1, 2);
+    }
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return rotated(x, cos, sin, direction);
+  }
+};
+
+}  // namespace
+
+extern "C" {
+
+const char* qtuner_models_last_error() {
+  return qtuner::last_error.c_str();
+}
+
+// The RMS norm of x [.., width], times weight [width], or 1 + weight if `style` says so; both of f32 or bf16 on the CPU.
+int qtuner_models_rms_norm(const Tensor* x, const Tensor* weight, double eps, int style, Tensor** result) {
+  return fenced([&] {
+    if (at::GradMode::is_enabled()) {
+      *result = new Tensor(NormNode::apply(*x, *weight, eps, static_cast<int64_t>(style)));
+    } else {
+      *result = new Tensor(NormNode::once(*x, *weight, eps, static_cast<Style>(style), Tensor()));
+    }
+  });
+}
+
+// silu(gate) * up, of one size and dtype, f32 or bf16, on the CPU.
+int qtuner_models_silu_gate(const Tensor* gate, const Tensor* up, Tensor** result) {
+  return fenced([&] {
+    if (at::GradMode::is_enabled()) {
+      *result = new Tensor(GateNode::apply(*gate, *up));
+    } else {
+      at::AutoDispatchBelowADInplaceOrView guard;
+      *result = new Tensor(gated(*gate, *up));
+    }
+  });
+}
+
+// x [batch, heads, time, width] turned by angles [batch or 1, 1, time, width], all of one dtype, f32 or bf16, on the CPU.
+int qtuner_models_rotate(const Tensor* x, const Tensor* cos, const Tensor* sin, Tensor** result) {
+  return fenced([&] { *result = new Tensor(RotationNode::turned(*x, *cos, *sin, Direction::Forward)); });
+}
+
+}  // extern "C"
