@@ -4,6 +4,7 @@
 //! - [`config`]: one decoder whose differences are data, read from `config.json`.
 //! - [`Checkpoint`]: the folder's tensors. Which layers are quantized is decided by the tensors that are there, and by the
 //!   backends that are linked: this crate knows none of them.
+//! - [`cross_entropy`]: the loss of logits, and its gradient.
 //! - [`generate`]: from prompts to texts, with a [`KeyValueCache`].
 
 mod assembly;
@@ -13,6 +14,7 @@ mod cache;
 mod causal_lm;
 mod checkpoint;
 pub mod config;
+pub mod cross_entropy;
 mod decoder;
 mod error;
 mod extension;

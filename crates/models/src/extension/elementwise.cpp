@@ -1,4 +1,5 @@
-// RMS norms, gates of SiLU and rotations as nodes of autograd, each one pass over memory in either direction: written with
+// RMS norms, gates of SiLU and rotations as nodes of autograd, and losses with their gradients, each a pass or two
+// over memory in either direction: written with
 // libtorch's operators, they are six or eight, which keep copies in f32 and, for one token, take longer to call than to do.
 //
 // This file is shapes, memory, threads and the nodes; the numbers are in Rust (elementwise), called with plain pointers. Asked to
@@ -41,10 +42,20 @@ struct QtunerModelsRotation {
   int64_t strides[3], angle_strides[2];
   int64_t times, heads, width, rows, chunk;
 };
+struct QtunerModelsLosses {
+  const void* logits;
+  const int64_t* targets;
+  float* losses;
+  void* gradient;
+  int32_t dtype;
+  int64_t rows, vocab, chunk;
+  float weight;
+};
 // Written in Rust. They return 0, or 1 after a panic.
 int qtuner_models_norm(const QtunerModelsNorm* call, int64_t begin, int64_t end);
 int qtuner_models_gate(const QtunerModelsGate* call, int64_t begin, int64_t end);
 int qtuner_models_rotation(const QtunerModelsRotation* call, int64_t begin, int64_t end);
+int qtuner_models_losses(const QtunerModelsLosses* call, int64_t begin, int64_t end);
 }
 
 namespace {
@@ -263,6 +274,36 @@ int qtuner_models_silu_gate(const Tensor* gate, const Tensor* up, Tensor** resul
 // x [batch, heads, time, width] turned by angles [batch or 1, 1, time, width], all of one dtype, f32 or bf16, on the CPU.
 int qtuner_models_rotate(const Tensor* x, const Tensor* cos, const Tensor* sin, Tensor** result) {
   return fenced([&] { *result = new Tensor(RotationNode::turned(*x, *cos, *sin, Direction::Forward)); });
+}
+
+// Writes the losses [rows], in f32, of logits [rows, vocab], of f32 or bf16 on the CPU, against targets [rows], and, if `gradient`
+// is not null, the gradient of `weight` times their sum.
+int qtuner_models_cross_entropy(const Tensor* logits, const Tensor* targets, double weight, Tensor** losses,
+    Tensor** gradient) {
+  return fenced([&] {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    const Tensor from = logits->contiguous(), wanted = targets->contiguous();
+    TORCH_CHECK_INDEX(wanted.ge(0).logical_and(wanted.lt(from.size(1))).all().item<bool>(),
+        "a target is outside of the vocabulary of ", from.size(1));
+    Tensor sums = at::empty({from.size(0)}, from.options().dtype(at::kFloat));
+    Tensor grad = gradient == nullptr ? Tensor() : at::empty_like(from);
+    QtunerModelsLosses call{};
+    call.logits = from.const_data_ptr();
+    call.targets = wanted.const_data_ptr<int64_t>();
+    call.losses = sums.mutable_data_ptr<float>();
+    call.gradient = grad.defined() ? grad.mutable_data_ptr() : nullptr;
+    call.dtype = static_cast<int32_t>(from.scalar_type());
+    call.rows = from.size(0);
+    call.vocab = from.size(1);
+    call.chunk = std::max<int64_t>(1, CHUNK / call.vocab);
+    call.weight = static_cast<float>(weight);
+    Tasks<QtunerModelsLosses>(call, qtuner_models_losses)
+        .spread(pieces(call.rows, call.chunk), call.chunk * call.vocab);
+    *losses = new Tensor(sums);
+    if (gradient != nullptr) {
+      *gradient = new Tensor(grad);
+    }
+  });
 }
 
 }  // extern "C"

@@ -25,6 +25,14 @@ unsafe extern "C" {
         result: *mut *mut C_tensor,
     ) -> c_int;
 
+    pub(super) fn qtuner_models_cross_entropy(
+        logits: *const C_tensor,
+        targets: *const C_tensor,
+        weight: f64,
+        losses: *mut *mut C_tensor,
+        gradient: *mut *mut C_tensor,
+    ) -> c_int;
+
     pub(super) fn qtuner_models_rotate(
         x: *const C_tensor,
         cos: *const C_tensor,

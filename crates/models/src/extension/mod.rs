@@ -1,5 +1,5 @@
-//! What libtorch does slowly: causal attention in bf16 (`attention.cpp`, with the numbers in `attention`), and norms, gates and
-//! rotations of many small operators (`elementwise.cpp`, with the numbers in `elementwise`).
+//! What libtorch does slowly: causal attention in bf16 (`attention.cpp`, with the numbers in `attention`), norms, gates and
+//! rotations of many small operators, and losses of many passes (`elementwise.cpp`, with the numbers in `elementwise`).
 //!
 //! Each face gives nothing where operands or CPU are not such as it takes; then libtorch's operators are the way.
 #![allow(unsafe_code, reason = "this is the crate's one room for foreign calls")]
@@ -63,6 +63,50 @@ pub(crate) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Option<Te
     }
     // SAFETY: as for `rms_norm`.
     unsafe { made(|out| ffi::qtuner_models_rotate(x.as_ptr(), cos.as_ptr(), sin.as_ptr(), out)) }.map(Some)
+}
+
+/// The losses `[n]`, in f32, of `logits [n, vocab]`, of f32 or bf16 on the CPU, against `targets [n]`.
+pub(crate) fn losses(logits: &Tensor, targets: &Tensor) -> Result<Option<Tensor>, TchError> {
+    if !are_losses(logits, targets) {
+        return Ok(None);
+    }
+    // SAFETY: as for `rms_norm`.
+    let losses = unsafe {
+        made(|losses| {
+            let (logits, targets) = (logits.as_ptr(), targets.as_ptr());
+            ffi::qtuner_models_cross_entropy(logits, targets, 0.0, losses, ptr::null_mut())
+        })
+    };
+    losses.map(Some)
+}
+
+/// The same, and the gradient of `weight` times their sum.
+pub(crate) fn losses_and_gradient(
+    logits: &Tensor,
+    targets: &Tensor,
+    weight: f64,
+) -> Result<Option<(Tensor, Tensor)>, TchError> {
+    if !are_losses(logits, targets) {
+        return Ok(None);
+    }
+    let mut losses = ptr::null_mut();
+    // SAFETY: as for `rms_norm`; where the entry returns 0, it has written both.
+    let (losses, gradient) = unsafe {
+        let gradient = made(|gradient| {
+            let (logits, targets) = (logits.as_ptr(), targets.as_ptr());
+            ffi::qtuner_models_cross_entropy(logits, targets, weight, &raw mut losses, gradient)
+        })?;
+        (Tensor::from_ptr(losses), gradient)
+    };
+    Ok(Some((losses, gradient)))
+}
+
+fn are_losses(logits: &Tensor, targets: &Tensor) -> bool {
+    let rows = logits.size2().ok().map(|(rows, _)| rows);
+    are_plain([logits])
+        && targets.device() == Device::Cpu
+        && targets.kind() == Kind::Int64
+        && targets.size1().ok() == rows
 }
 
 /// Whether all are on the CPU, with elements, and of one dtype, f32 or bf16.

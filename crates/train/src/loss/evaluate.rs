@@ -1,11 +1,11 @@
 //! The loss of a dataset.
 
 use super::LossSum;
-use super::cross_entropy::losses;
 use super::slices::{counting_states, logits, slices};
 use crate::data::{Batch, Dataset};
 use crate::{LanguageModel, ModelError};
 use qtuner_core::{Mode, model as adapters};
+use qtuner_models::cross_entropy::losses;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::ControlFlow;

@@ -1,10 +1,10 @@
 //! Loss and gradients of one batch.
 
-use super::cross_entropy::losses_and_gradient;
 use super::slices::{counting_states, logits, slices};
 use crate::data::Batch;
 use crate::{LanguageModel, ModelError};
 use qtuner_core::autograd;
+use qtuner_models::cross_entropy::losses_and_gradient;
 use tch::Kind;
 
 /// A sum of losses and how many it is of, so that sums of several batches make an exact mean.

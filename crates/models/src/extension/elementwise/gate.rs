@@ -2,6 +2,7 @@
 //! `g up s (1 + gate (1 - s))` and `g silu(gate)`.
 
 use super::element::Element;
+use super::exp::exp;
 use super::{Job, vectorize};
 use std::ffi::c_void;
 use std::ops::Range;
@@ -95,40 +96,9 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// `e^x`, for `x` from -87 to 88, as at these beyond, by the reduction and the polynomial of Cephes' `expf`: two units in the
-/// last place at most.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    const TERMS: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5];
-    /// `ln 2` in two parts, the first of which has few bits.
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    /// So great that its last place is one.
-    const WHOLE: f32 = 12_582_912.0;
-    let x = x.clamp(-87.0, 88.0);
-    let shifted = x * std::f32::consts::LOG2_E + WHOLE;
-    let whole = shifted - WHOLE;
-    let rest = x - whole * LN_2[0] - whole * LN_2[1];
-    let mut power = TERMS[0];
-    for term in &TERMS[1..] {
-        power = power * rest + term;
-    }
-    let power = power * (rest * rest) + rest + 1.0;
-    power * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn powers_are_right_to_two_units_in_the_last_place(x in -87.0_f32..88.0) {
-            let expected = f64::from(x).exp();
-            let error = (f64::from(exp(x)) - expected).abs();
-            prop_assert!(error <= 2.0 * f64::from(f32::EPSILON) * expected, "{} at {x}", error / expected);
-        }
-    }
 
     #[test]
     fn a_gate_that_is_no_number_shows() {

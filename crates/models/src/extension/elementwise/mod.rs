@@ -1,4 +1,4 @@
-//! The numbers of RMS norms, gates and rotations, in f32 or bf16, on any CPU: each element is read and written once, and computed
+//! The numbers of RMS norms, gates, rotations and losses, in f32 or bf16, on any CPU: each element is read and written once, and computed
 //! in f32.
 //!
 //! Loops are plain, for the compiler to vectorize; sums are of sixteen lanes, whatever the CPU has, so that no result depends
@@ -9,11 +9,14 @@
 )]
 
 mod element;
+mod exp;
 mod gate;
+mod losses;
 mod norm;
 mod rotation;
 
 use self::gate::GateCall;
+use self::losses::LossesCall;
 use self::norm::NormCall;
 use self::rotation::RotationCall;
 use half::bf16;
@@ -78,6 +81,23 @@ extern "C" fn qtuner_models_rotation(call: *const RotationCall, begin: i64, end:
     })
 }
 
+/// Tasks `begin..end` of a call; 0, or 1 after a panic.
+#[unsafe(no_mangle)]
+extern "C" fn qtuner_models_losses(call: *const LossesCall, begin: i64, end: i64) -> c_int {
+    // SAFETY: C++ passes a pointer to a call on its stack.
+    let call = unsafe { &*call };
+    fenced(begin, end, |task| {
+        let rows = piece(call.rows, call.chunk, task);
+        // SAFETY: as above.
+        unsafe {
+            match call.dtype {
+                BFLOAT16 => call.run::<bf16>(rows),
+                _ => call.run::<f32>(rows),
+            }
+        }
+    })
+}
+
 /// No panic crosses into C++.
 fn fenced(begin: i64, end: i64, task: impl Fn(usize)) -> c_int {
     c_int::from(catch_unwind(AssertUnwindSafe(|| (size(begin)..size(end)).for_each(task))).is_err())
@@ -100,17 +120,29 @@ trait Job {
     fn run(self);
 }
 
-/// Does it with the widest vectors that the compiler is told of.
+/// Does it with the widest vectors that the CPU has.
 fn vectorize(job: impl Job) {
     #[cfg(target_arch = "x86_64")]
     {
-        #[target_feature(enable = "avx2")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
         fn wide(job: impl Job) {
             job.run();
         }
-        if is_x86_feature_detected!("avx2") {
+        #[target_feature(enable = "avx2")]
+        fn half_as_wide(job: impl Job) {
+            job.run();
+        }
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+        {
             // SAFETY: the CPU has the instructions.
             return unsafe { wide(job) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: as above.
+            return unsafe { half_as_wide(job) };
         }
     }
     job.run();

@@ -1,25 +1,58 @@
 //! The loss of logits, and its gradient.
 //!
 //! `loss_t = -log softmax(logits_t)[target_t]`, and `d(w * sum_t loss_t) / d logits_t = w * (softmax(logits_t) - [target_t])`, both
-//! computed in f32, as many rows at a time as a cache holds: libtorch's operators, one after the other on a whole slice, would
-//! bring it from memory and back for each.
+//! computed in f32: row by row (`extension`) where logits are f32 or bf16 on the CPU, with libtorch's operators elsewhere, as
+//! many rows at a time as a cache holds: one after the other on all of them, these would bring them from memory and back for
+//! each.
 
+use crate::extension;
 use tch::{Kind, TchError, Tensor};
 
 /// The most elements that are worked on at once: 4 MB in f32.
 const PIECE: i64 = 1 << 20;
 
 /// The losses `[n]`, in f32, of `logits [n, vocab]` against `targets [n]`.
-pub(super) fn losses(logits: &Tensor, targets: &Tensor) -> Result<Tensor, TchError> {
+///
+/// # Errors
+/// If a target is outside of the vocabulary, or there is not one for each row.
+///
+/// ```
+/// use qtuner_models::cross_entropy::losses;
+/// use tch::Tensor;
+/// let logits = Tensor::from_slice(&[0.0_f32, 0.0, 5.0, 0.0]).view([2, 2]);
+/// let losses: Vec<f32> = Vec::try_from(&losses(&logits, &Tensor::from_slice(&[1_i64, 0]))?)?;
+/// // Of two equal ones, and of one that is e^5 times as likely as the other.
+/// assert!((losses[0] - 2_f32.ln()).abs() < 1e-6 && (losses[1] - (-5_f32).exp().ln_1p()).abs() < 1e-6);
+/// # Ok::<(), tch::TchError>(())
+/// ```
+pub fn losses(logits: &Tensor, targets: &Tensor) -> Result<Tensor, TchError> {
+    if let Some(losses) = extension::losses(logits, targets)? {
+        return Ok(losses);
+    }
     in_pieces(logits, targets, |_| Ok(()))
 }
 
 /// The same, and the gradient of `weight` times their sum, rounded once to the dtype of the logits.
-pub(super) fn losses_and_gradient(
+///
+/// # Errors
+/// As for [`losses`].
+///
+/// ```
+/// use qtuner_models::cross_entropy::losses_and_gradient;
+/// use tch::Tensor;
+/// let logits = Tensor::from_slice(&[0.0_f32, 0.0]).view([1, 2]);
+/// let (_, gradient) = losses_and_gradient(&logits, &Tensor::from_slice(&[1_i64]), 2.0)?;
+/// assert_eq!(Vec::<f32>::try_from(&gradient.view([2]))?, [1.0, -1.0]);
+/// # Ok::<(), tch::TchError>(())
+/// ```
+pub fn losses_and_gradient(
     logits: &Tensor,
     targets: &Tensor,
     weight: f64,
 ) -> Result<(Tensor, Tensor), TchError> {
+    if let Some(made) = extension::losses_and_gradient(logits, targets, weight)? {
+        return Ok(made);
+    }
     let gradient = logits.f_empty_like()?;
     let losses = in_pieces(logits, targets, |piece| {
         let Piece { first, rows, mut log_softmax, targets } = piece;
@@ -49,6 +82,9 @@ fn in_pieces(
 ) -> Result<Tensor, TchError> {
     let _guard = tch::no_grad_guard();
     let (count, vocab) = logits.size2()?;
+    if targets.size() != [count] {
+        return Err(TchError::Shape(format!("{count} rows of logits have targets {:?}", targets.size())));
+    }
     let targets = targets.f_to_device(logits.device())?.f_unsqueeze(1)?;
     let losses = Tensor::f_empty([count, 1], (Kind::Float, logits.device()))?;
     let most = (PIECE / vocab.max(1)).max(1);
@@ -98,13 +134,37 @@ mod tests {
         agrees(Kind::Float, 1e-6);
         // Rounded once to eight bits: entries are at most 1.
         agrees(Kind::BFloat16, 1.0 / 512.0 + 1e-6);
+        // By libtorch's operators.
+        agrees(Kind::Half, 1.0 / 4096.0 + 1e-6);
     }
 
     #[test]
     fn a_target_outside_of_the_vocabulary_is_an_error() {
         let logits = Tensor::zeros([1, 4], (Kind::Float, Device::Cpu));
-        for target in [-1_i64, 4] {
-            losses(&logits, &Tensor::from_slice(&[target])).unwrap_err();
+        for logits in [&logits, &logits.to_kind(Kind::Half)] {
+            for target in [-1_i64, 4] {
+                losses(logits, &Tensor::from_slice(&[target])).unwrap_err();
+            }
+            losses(logits, &Tensor::from_slice(&[0_i64, 0])).unwrap_err();
+        }
+    }
+
+    /// Nothing hides that a model is damaged, and logits that nothing can be are as unlikely as they say.
+    #[test]
+    fn what_is_no_number_shows_and_what_is_infinite_counts_for_nothing() {
+        for kind in [Kind::Float, Kind::BFloat16, Kind::Half] {
+            let logits = Tensor::zeros([3, 40], (kind, Device::Cpu));
+            let _ = logits.get(0).get(17).fill_(f64::NAN);
+            let _ = logits.get(1).narrow(0, 0, 36).fill_(f64::NEG_INFINITY);
+            let targets = Tensor::from_slice(&[0_i64, 38, 0]);
+            let (losses, gradient) = losses_and_gradient(&logits, &targets, 1.0).unwrap();
+            let losses: Vec<f32> = Vec::try_from(&losses).unwrap();
+            assert!(losses[0].is_nan() && gradient.get(0).isnan().any().int64_value(&[]) == 1);
+            assert!(
+                (losses[1] - 4_f32.ln()).abs() < 1e-3 && (losses[2] - 40_f32.ln()).abs() < 1e-2,
+                "{losses:?}"
+            );
+            assert_eq!(gradient.get(1).narrow(0, 0, 36).count_nonzero(0).int64_value(&[]), 0);
         }
     }
 }
