@@ -1,4 +1,4 @@
-// Causal attention in bf16 as one node of autograd, which keeps its inputs, its result and one number for each query.
+// Causal attention in bf16 or f32 as one node of autograd, which keeps its inputs, its result and one number for each query.
 //
 // This file is shapes, memory, threads and the node; the numbers are in Rust (attention), called with plain pointers, and
 // the products of tiles are libtorch's own: at::native::cpublas::brgemm, oneDNN's micro-kernels.
@@ -36,6 +36,7 @@ struct QtunerModelsAttention {
   float *key_sums, *value_sums;
   int64_t batch, heads, key_heads, queries, keys, width, first;
   float scale, softcap;
+  int32_t dtype;
 };
 // Written in Rust. They return 0, or 1 after a panic.
 int qtuner_models_attention_pack(const QtunerModelsAttention* call, int64_t begin, int64_t end);
@@ -95,6 +96,7 @@ QtunerModelsAttention call_of(const Operands& of) {
   call.width = of.width();
   call.scale = static_cast<float>(of.scale);
   call.softcap = static_cast<float>(of.softcap);
+  call.dtype = static_cast<int32_t>(of.query.scalar_type());
   return call;
 }
 
@@ -178,7 +180,7 @@ struct AttentionNode : public Function<AttentionNode> {
     if (!grads[0].defined()) {
       return result;
     }
-    TORCH_CHECK(!at::GradMode::is_enabled(), "attention in bf16 has no second derivative; f32 has");
+    TORCH_CHECK(!at::GradMode::is_enabled(), "attention has no second derivative: ask for gradients without a graph of their own (create_graph)");
     at::AutoDispatchBelowADInplaceOrView guard;
     const auto saved = context->get_saved_variables();
     const OptionalTensor mask = saved[5].defined() ? OptionalTensor(saved[5]) : OptionalTensor();
@@ -200,7 +202,7 @@ extern "C" {
 
 
 // Attention of query [batch, heads, queries, width] to key and value [batch, key heads, keys, width], in the shape of query;
-// all of bf16 on the CPU. mask may be null, or [batch or 1, 1, queries, keys] of bf16; softcap is 0 for none.
+// all of bf16 or all of f32 on the CPU. mask may be null, or [batch or 1, 1, queries, keys] of the same; softcap is 0 for none.
 int qtuner_models_attend(const Tensor* query, const Tensor* key, const Tensor* value, const Tensor* mask, double scale,
     double softcap, Tensor** result) {
   return fenced([&] {
@@ -217,11 +219,16 @@ int qtuner_models_attend(const Tensor* query, const Tensor* key, const Tensor* v
 }
 
 // c [m, n] = a [m, k] b [k, n], plus c if `adds` is not 0; of b, pairs of rows are side by side: [k / 2, n, 2].
-int qtuner_models_brgemm(int64_t m, int64_t n, int64_t k, int adds, const void* a, const void* b, float* c) {
+int qtuner_models_brgemm_bf16(int64_t m, int64_t n, int64_t k, int adds, const void* a, const void* b, float* c) {
   return fenced([&] {
     at::native::cpublas::brgemm(m, n, k, k, n, n, adds != 0, static_cast<const at::BFloat16*>(a),
         static_cast<const at::BFloat16*>(b), c, true);
   });
+}
+
+// The same in f32, where b is [k, n].
+int qtuner_models_brgemm_f32(int64_t m, int64_t n, int64_t k, int adds, const float* a, const float* b, float* c) {
+  return fenced([&] { at::native::cpublas::brgemm(m, n, k, k, n, n, adds != 0, a, b, c, false); });
 }
 
 // What a thread does after its products: some CPUs have a state for them.

@@ -53,13 +53,23 @@ unsafe extern "C" {
         result: *mut *mut C_tensor,
     ) -> c_int;
 
-    pub(super) fn qtuner_models_brgemm(
+    pub(super) fn qtuner_models_brgemm_bf16(
         m: i64,
         n: i64,
         k: i64,
         adds: c_int,
         a: *const bf16,
         b: *const bf16,
+        c: *mut f32,
+    ) -> c_int;
+
+    pub(super) fn qtuner_models_brgemm_f32(
+        m: i64,
+        n: i64,
+        k: i64,
+        adds: c_int,
+        a: *const f32,
+        b: *const f32,
         c: *mut f32,
     ) -> c_int;
 

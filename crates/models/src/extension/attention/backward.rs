@@ -7,23 +7,23 @@
 use std::arch::x86_64::*;
 
 use super::call::{Call, Head, KEYS, QUERIES, Rows, panel, size};
+use super::element::Element;
 use super::forward::narrow;
 use super::gemm::{Sum, multiply};
-use super::pack::{copied, parted, turned};
+use super::pack::copied;
 use super::scores::{Scoring, Seen};
-use super::vector::{LANES, exp2, gather, load, store, store_narrowed, store_paired, widened};
-use half::bf16;
+use super::vector::{LANES, exp2, gather, load, store};
 use std::array;
 use std::ops::Range;
 
 /// Of a block of queries, all that its tiles need.
-struct Block {
+struct Block<T> {
     queries: Range<usize>,
     /// `[QUERIES, width]`, and turned to `[width, QUERIES]`.
-    query: Vec<bf16>,
-    query_turned: Vec<bf16>,
-    grad: Vec<bf16>,
-    grad_turned: Vec<bf16>,
+    query: Vec<T>,
+    query_turned: Vec<T>,
+    grad: Vec<T>,
+    grad_turned: Vec<T>,
     /// Of each query, the logarithm of its sum of weights, and the product of its result and the result's gradient.
     log: [f32; QUERIES],
     product: [f32; QUERIES],
@@ -32,21 +32,21 @@ struct Block {
 }
 
 /// Memory for a tile.
-struct Tile {
+struct Tile<T> {
     products: Vec<f32>,
     grads: Vec<f32>,
-    /// Pairs of queries side by side.
-    weights_paired: Vec<bf16>,
-    scores_paired: Vec<bf16>,
-    scores: Vec<bf16>,
+    /// Right sides.
+    weights_paired: Vec<T>,
+    scores_paired: Vec<T>,
+    scores: Vec<T>,
 }
 
 /// The query head with number `task` among those of the key heads from `first` on.
 ///
 /// # Safety
-/// Operands, panels, sums and the gradient of queries are there, and no other task has this number.
+/// Operands, panels, sums and the gradient of queries are there, of this dtype, and no other task has this number.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(super) unsafe fn backward(call: &Call, task: usize) {
+pub(super) unsafe fn backward<T: Element>(call: &Call, task: usize) {
     let (width, group) = (call.width(), call.group());
     let (pair, member) = (task / group, task % group);
     let key_head = call.key_head(size(call.first) + pair);
@@ -57,16 +57,16 @@ pub(super) unsafe fn backward(call: &Call, task: usize) {
     let mut tile = Tile {
         products: vec![0.0; QUERIES * KEYS],
         grads: vec![0.0; QUERIES * KEYS],
-        weights_paired: vec![bf16::ZERO; QUERIES * KEYS],
-        scores_paired: vec![bf16::ZERO; QUERIES * KEYS],
-        scores: vec![bf16::ZERO; QUERIES * KEYS],
+        weights_paired: vec![T::ZERO; QUERIES * KEYS],
+        scores_paired: vec![T::ZERO; QUERIES * KEYS],
+        scores: vec![T::ZERO; QUERIES * KEYS],
     };
     for keys in 0..call.key_blocks() {
         let range = call.panel(key_head, keys);
         // SAFETY: the panels were packed before, and these sums are this task's alone.
         let (panels, [key_sums, value_sums]) = unsafe {
             let panels = [call.keys_turned, call.values_turned, call.keys_paired];
-            (panels.map(|panels| panel(panels, range.clone())), call.sums(pair, member, keys))
+            (panels.map(|panels| panel::<T>(panels, range.clone())), call.sums(pair, member, keys))
         };
         let [Some(keys_turned), Some(values_turned), Some(keys_paired)] = panels else { return };
         let mut sum = Sum::New;
@@ -88,18 +88,18 @@ pub(super) unsafe fn backward(call: &Call, task: usize) {
     for block in blocks {
         for (query, sums) in block.queries.zip(block.sums.chunks_exact(width)) {
             // SAFETY: this row is this task's alone.
-            narrow(sums, call.scale, unsafe { call.grad_query.row_mut(of, query, width) });
+            narrow::<T>(sums, call.scale, unsafe { call.grad_query.row_mut(of, query, width) });
         }
     }
 }
 
-impl Block {
+impl<T: Element> Block<T> {
     /// # Safety
     /// The block is there.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
     unsafe fn new(call: &Call, of: Head, block: usize) -> Self {
         let (width, queries) = (call.width(), call.block_queries(block));
-        let zeros = || vec![bf16::ZERO; QUERIES * width];
+        let zeros = || vec![T::ZERO; QUERIES * width];
         let [mut query, mut query_turned, mut grad, mut grad_turned] = array::from_fn(|_| zeros());
         let mut pairs = zeros();
         for (source, rows, turned_rows) in
@@ -107,8 +107,11 @@ impl Block {
         {
             // SAFETY: the block's rows are there.
             copied(queries.clone().map(|query| unsafe { source.row(of, query, width) }), width, rows);
-            turned(rows, width, &mut pairs);
-            parted(&pairs, QUERIES, turned_rows);
+            // SAFETY: the CPU has the instructions.
+            unsafe {
+                T::turned(rows, width, &mut pairs);
+                T::parted(&pairs, QUERIES, turned_rows);
+            }
         }
         let (mut log, mut product) = ([0.0; QUERIES], [0.0; QUERIES]);
         for ((query, product), grad) in queries.clone().zip(&mut product).zip(grad.chunks_exact(width)) {
@@ -130,16 +133,16 @@ impl Block {
     }
 }
 
-impl Tile {
+impl<T: Element> Tile<T> {
     /// From products and the gradients of weights to weights and the gradients of scores, two queries at a time.
     ///
     /// # Safety
     /// Text and blocks are there.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-    unsafe fn differentiate(&mut self, call: &Call, of: Head, block: &Block, keys: usize) {
+    unsafe fn differentiate(&mut self, call: &Call, of: Head, block: &Block<T>, keys: usize) {
         let scoring = Scoring::new(call);
         // SAFETY: as promised by the caller.
-        let seen = unsafe { Seen::of(call, of, block.queries.clone(), keys) };
+        let seen = unsafe { Seen::<T>::of(call, of, block.queries.clone(), keys) };
         let rows = self.products.as_chunks::<{ 2 * KEYS }>().0.iter();
         let rows = rows.zip(self.grads.as_chunks::<{ 2 * KEYS }>().0);
         let rows = rows.zip(self.weights_paired.as_chunks_mut::<{ 2 * KEYS }>().0);
@@ -150,7 +153,6 @@ impl Tile {
                 .map(|rows| [&rows[..KEYS], &rows[KEYS..]].map(|row| row.as_chunks::<LANES>().0));
             let (first, second) = scores.split_at_mut(KEYS);
             let to = [first, second].map(|row| row.as_chunks_mut().0);
-            let (weights, paired) = (weights.as_chunks_mut().0, paired.as_chunks_mut().0);
             let rows = [2 * index, 2 * index + 1];
             let seen = rows.map(&seen);
             let of_vector = |v: usize| {
@@ -169,12 +171,15 @@ impl Tile {
             let [first_to, second_to] = to;
             for (at, (first_to, second_to)) in first_to.iter_mut().zip(second_to).enumerate() {
                 let (first, next) = (of_vector(2 * at), of_vector(2 * at + 1));
-                store_paired(first.0, &mut weights[2 * at]);
-                store_paired(next.0, &mut weights[2 * at + 1]);
-                store_paired(first.1, &mut paired[2 * at]);
-                store_paired(next.1, &mut paired[2 * at + 1]);
-                store_narrowed([first.1[0], next.1[0]], first_to);
-                store_narrowed([first.1[1], next.1[1]], second_to);
+                // SAFETY: the function has the instructions.
+                unsafe {
+                    T::store_rows(first.0, 2 * at, weights);
+                    T::store_rows(next.0, 2 * at + 1, weights);
+                    T::store_rows(first.1, 2 * at, paired);
+                    T::store_rows(next.1, 2 * at + 1, paired);
+                    T::store([first.1[0], next.1[0]], first_to);
+                    T::store([first.1[1], next.1[1]], second_to);
+                }
             }
         }
     }
@@ -182,10 +187,12 @@ impl Tile {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
 #[inline]
-fn dot(left: &[bf16], right: &[bf16]) -> f32 {
+fn dot<T: Element>(left: &[T], right: &[T]) -> f32 {
     let mut sum = _mm512_setzero_ps();
     for (left, right) in left.chunks(LANES).zip(right.chunks(LANES)) {
-        sum = _mm512_fmadd_ps(widened(left), widened(right), sum);
+        // SAFETY: the function has the instructions.
+        let (left, right) = unsafe { (T::widened(left), T::widened(right)) };
+        sum = _mm512_fmadd_ps(left, right, sum);
     }
     _mm512_reduce_add_ps(sum)
 }
@@ -193,9 +200,9 @@ fn dot(left: &[bf16], right: &[bf16]) -> f32 {
 /// Adds the sums of all query heads of a key head, in their order, for the block with number `task`, and turns them back.
 ///
 /// # Safety
-/// Sums and gradients are there, and no other task has this number.
+/// Sums and gradients are there, of this dtype, and no other task has this number.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(super) unsafe fn add_heads(call: &Call, task: usize) {
+pub(super) unsafe fn add_heads<T: Element>(call: &Call, task: usize) {
     let (width, blocks) = (call.width(), call.key_blocks());
     let (pair, block) = (task / blocks, task % blocks);
     let of = call.key_head(size(call.first) + pair);
@@ -214,7 +221,7 @@ pub(super) unsafe fn add_heads(call: &Call, task: usize) {
                 store(gather(sums, chunk * LANES * KEYS + index, KEYS), to);
             }
             // SAFETY: this row is this task's alone.
-            narrow(&row, scale, unsafe { to.row_mut(of, key, width) });
+            narrow::<T>(&row, scale, unsafe { to.row_mut(of, key, width) });
         }
     };
     put(key_sums, call.scale, &call.grad_key);

@@ -1,6 +1,6 @@
 //! One call, as C++ makes it, and how it is cut into tiles.
 
-use half::bf16;
+use std::ffi::c_void;
 use std::ops::Range;
 use std::slice;
 
@@ -14,7 +14,7 @@ pub(super) const KEYS: usize = 128;
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows {
-    data: *mut bf16,
+    data: *mut c_void,
     /// Elements from one text, one head and one row to the next.
     strides: [i64; 3],
 }
@@ -40,15 +40,15 @@ pub(super) struct Call {
     pub(super) grad_key: Rows,
     pub(super) grad_value: Rows,
     /// Added to the scores: a row of keys for each query of each text.
-    mask: *const bf16,
+    mask: *const c_void,
     mask_strides: [i64; 2],
     /// `[batch, heads, queries]`: the logarithm, to the base 2, of the sum of a query's weights before they are normalised.
     logs: *mut f32,
     /// Right sides of products by key head and block of keys, see `pack`.
-    pub(super) keys_turned: *mut bf16,
-    pub(super) values_turned: *mut bf16,
-    pub(super) keys_paired: *mut bf16,
-    pub(super) values_paired: *mut bf16,
+    pub(super) keys_turned: *mut c_void,
+    pub(super) values_turned: *mut c_void,
+    pub(super) keys_paired: *mut c_void,
+    pub(super) values_paired: *mut c_void,
     /// Gradients of the keys and values of a block, turned, for one query head each: `[key heads of all texts from `first` on,
     /// query heads of each, blocks of keys, width, KEYS]`.
     key_sums: *mut f32,
@@ -63,6 +63,8 @@ pub(super) struct Call {
     pub(super) scale: f32,
     /// Zero for none.
     pub(super) softcap: f32,
+    /// Of everything but logarithms and sums.
+    pub(super) dtype: i32,
 }
 
 /// Sizes are never negative.
@@ -71,21 +73,21 @@ pub(super) fn size(size: i64) -> usize {
 }
 
 impl Rows {
-    fn at(&self, of: Head, row: usize) -> *mut bf16 {
+    fn at<T>(&self, of: Head, row: usize) -> *mut T {
         let [text, head, time] = self.strides.map(size);
-        self.data.wrapping_add(of.text * text + of.head * head + row * time)
+        self.data.cast::<T>().wrapping_add(of.text * text + of.head * head + row * time)
     }
 
     /// # Safety
-    /// The row is there, of this width, and nothing writes it meanwhile.
-    pub(super) unsafe fn row<'a>(&self, of: Head, row: usize, width: usize) -> &'a [bf16] {
+    /// The row is there, of this width and dtype, and nothing writes it meanwhile.
+    pub(super) unsafe fn row<'a, T>(&self, of: Head, row: usize, width: usize) -> &'a [T] {
         // SAFETY: as promised by the caller.
         unsafe { slice::from_raw_parts(self.at(of, row), width) }
     }
 
     /// # Safety
-    /// The row is there, of this width, and nothing else refers to it meanwhile.
-    pub(super) unsafe fn row_mut<'a>(&self, of: Head, row: usize, width: usize) -> &'a mut [bf16] {
+    /// The row is there, of this width and dtype, and nothing else refers to it meanwhile.
+    pub(super) unsafe fn row_mut<'a, T>(&self, of: Head, row: usize, width: usize) -> &'a mut [T] {
         // SAFETY: as promised by the caller.
         unsafe { slice::from_raw_parts_mut(self.at(of, row), width) }
     }
@@ -150,11 +152,11 @@ impl Call {
     /// What is added to the scores of a query and the keys of a block.
     ///
     /// # Safety
-    /// The query and the block are there, and nothing writes the mask meanwhile.
-    pub(super) unsafe fn mask<'a>(&self, text: usize, query: usize, block: usize) -> Option<&'a [bf16]> {
+    /// The query and the block are there, of this dtype, and nothing writes the mask meanwhile.
+    pub(super) unsafe fn mask<'a, T>(&self, text: usize, query: usize, block: usize) -> Option<&'a [T]> {
         let keys = self.block_keys(block);
         let [of_text, of_query] = self.mask_strides.map(size);
-        let at = self.mask.wrapping_add(text * of_text + query * of_query + keys.start);
+        let at = self.mask.cast::<T>().wrapping_add(text * of_text + query * of_query + keys.start);
         // SAFETY: as promised by the caller.
         (!self.mask.is_null()).then(|| unsafe { slice::from_raw_parts(at, keys.len()) })
     }
@@ -184,8 +186,9 @@ impl Call {
 /// A panel, or nothing if it is not wanted.
 ///
 /// # Safety
-/// The range is within the memory that `panels` points to, and nothing else refers to it meanwhile, if it is to be written.
-pub(super) unsafe fn panel<'a>(panels: *mut bf16, range: Range<usize>) -> Option<&'a mut [bf16]> {
+/// The range is within the memory that `panels` points to, of this dtype, and nothing else refers to it meanwhile, if it is to be written.
+pub(super) unsafe fn panel<'a, T>(panels: *mut c_void, range: Range<usize>) -> Option<&'a mut [T]> {
     // SAFETY: as promised by the caller.
-    (!panels.is_null()).then(|| unsafe { slice::from_raw_parts_mut(panels.add(range.start), range.len()) })
+    (!panels.is_null())
+        .then(|| unsafe { slice::from_raw_parts_mut(panels.cast::<T>().add(range.start), range.len()) })
 }

@@ -5,11 +5,11 @@
 use std::arch::x86_64::*;
 
 use super::call::{Call, Head, KEYS, QUERIES, panel, size};
+use super::element::Element;
 use super::gemm::{Sum, multiply};
 use super::pack::copied;
 use super::scores::{Scoring, Seen};
-use super::vector::{LANES, exp2, load, store, store_narrowed};
-use half::bf16;
+use super::vector::{LANES, exp2, load, store};
 
 /// Vectors of a row of a tile.
 const VECTORS: usize = KEYS / LANES;
@@ -26,18 +26,18 @@ struct Found {
 /// The block of queries with number `task`.
 ///
 /// # Safety
-/// Queries, panels, results and logarithms are there, and no other task has this number.
+/// Queries, panels, results and logarithms are there, of this dtype, and no other task has this number.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(super) unsafe fn forward(call: &Call, task: usize) {
+pub(super) unsafe fn forward<T: Element>(call: &Call, task: usize) {
     let (width, blocks) = (call.width(), call.query_blocks());
     let (head, block) = (task / blocks, task % blocks);
     let of = Head { text: head / size(call.heads), head: head % size(call.heads) };
     let queries = call.block_queries(block);
-    let mut left = vec![bf16::ZERO; QUERIES * width];
+    let mut left = vec![T::ZERO; QUERIES * width];
     // SAFETY: the block's queries are there.
     copied(queries.clone().map(|query| unsafe { call.query.row(of, query, width) }), width, &mut left);
     let mut products = vec![0.0; QUERIES * KEYS];
-    let mut weights = vec![bf16::ZERO; QUERIES * KEYS];
+    let mut weights = vec![T::ZERO; QUERIES * KEYS];
     let mut sums = vec![0.0; QUERIES * width];
     let mut found = [Found { most: f32::NEG_INFINITY, total: 0.0 }; QUERIES];
     let scoring = Scoring::new(call);
@@ -45,11 +45,11 @@ pub(super) unsafe fn forward(call: &Call, task: usize) {
         let range = call.panel(call.keys_of(of), keys);
         // SAFETY: the panels were packed before.
         let (keys_turned, values_paired) =
-            unsafe { (panel(call.keys_turned, range.clone()), panel(call.values_paired, range)) };
+            unsafe { (panel::<T>(call.keys_turned, range.clone()), panel::<T>(call.values_paired, range)) };
         let (Some(keys_turned), Some(values_paired)) = (keys_turned, values_paired) else { return };
         multiply(Sum::New, [QUERIES, KEYS, width], &left, keys_turned, &mut products);
         // SAFETY: text and blocks are there.
-        let seen = unsafe { Seen::of(call, of, queries.clone(), keys) };
+        let seen = unsafe { Seen::<T>::of(call, of, queries.clone(), keys) };
         let rows = products.as_chunks::<KEYS>().0.iter().zip(weights.as_chunks_mut::<KEYS>().0);
         for ((row, (products, weights)), sums) in rows.enumerate().zip(sums.chunks_exact_mut(width)) {
             let before = weigh(scoring, seen(row), products, weights, &mut found[row]);
@@ -67,18 +67,18 @@ pub(super) unsafe fn forward(call: &Call, task: usize) {
         let share = if found.total == 0.0 { 0.0 } else { found.total.recip() };
         *log = if found.total == 0.0 { f32::INFINITY } else { found.most + found.total.log2() };
         // SAFETY: this row is this task's alone.
-        narrow(sums, share, unsafe { call.out.row_mut(of, query, width) });
+        narrow::<T>(sums, share, unsafe { call.out.row_mut(of, query, width) });
     }
 }
 
 /// The weights of a row; returns what those before are to be multiplied by.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
 #[inline]
-fn weigh(
+fn weigh<T: Element>(
     scoring: Scoring,
-    seen: Seen<'_>,
+    seen: Seen<'_, T>,
     products: &[f32; KEYS],
-    weights: &mut [bf16; KEYS],
+    weights: &mut [T; KEYS],
     found: &mut Found,
 ) -> f32 {
     let mut scores = [_mm512_setzero_ps(); VECTORS];
@@ -98,7 +98,8 @@ fn weigh(
             exp2(_mm512_sub_ps(scores[1], _mm512_set1_ps(base))),
         ];
         total = _mm512_add_ps(total, _mm512_add_ps(made[0], made[1]));
-        store_narrowed(made, weights);
+        // SAFETY: the function has the instructions.
+        unsafe { T::store(made, weights) };
     }
     let before = _mm512_cvtss_f32(exp2(_mm512_set1_ps(found.most - base)));
     *found = Found { most, total: found.total.mul_add(before, _mm512_reduce_add_ps(total)) };
@@ -120,9 +121,10 @@ fn scale(sums: &mut [f32], by: f32) {
 /// Multiplies and rounds a row whose width is a multiple of 32.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
 #[inline]
-pub(super) fn narrow(row: &[f32], scale: f32, to: &mut [bf16]) {
+pub(super) fn narrow<T: Element>(row: &[f32], scale: f32, to: &mut [T]) {
     let by = _mm512_set1_ps(scale);
     for ([first, second], to) in row.as_chunks().0.as_chunks::<2>().0.iter().zip(to.as_chunks_mut().0) {
-        store_narrowed([_mm512_mul_ps(load(first), by), _mm512_mul_ps(load(second), by)], to);
+        // SAFETY: the function has the instructions.
+        unsafe { T::store([_mm512_mul_ps(load(first), by), _mm512_mul_ps(load(second), by)], to) };
     }
 }

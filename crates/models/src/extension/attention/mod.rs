@@ -1,13 +1,15 @@
-//! The numbers of causal attention in bf16, for CPUs with AVX-512 BF16.
+//! The numbers of causal attention in bf16 and f32, for CPUs with AVX-512 BF16.
 //!
 //! Scores are never kept: they are made tile by tile, of 64 queries and 128 keys, in the second-level cache, and again for the
-//! gradient. Products are of bf16, with sums in f32; scores and weights are f32 until a product takes them, and what no query of
-//! a tile sees is left out. libtorch's own operator does the same with products that, without AMX, convert to f32 first.
+//! gradient. Sums of products are f32, and so are scores and weights until a product takes them; what no query of a tile sees is
+//! left out. libtorch's own operator does the same with products of MKL, which convert bf16 to f32 where there is no AMX, and on
+//! some CPUs use half of the vectors.
 //!
 //! | module | what |
 //! |---|---|
 //! | `call` | a call, and how it is cut |
 //! | `pack` | blocks of rows as sides of products |
+//! | `element` | the two dtypes |
 //! | `gemm` | products of tiles, libtorch's |
 //! | `scores` | from products to scores: scale, soft cap, mask |
 //! | `forward`, `backward` | the rest |
@@ -15,8 +17,14 @@
 //!
 //! A result depends on the operands alone, not on threads.
 
+#![allow(
+    clippy::inline_always,
+    reason = "code must be inlined into the function that enables its instructions"
+)]
+
 mod backward;
 mod call;
+mod element;
 mod forward;
 mod gemm;
 mod pack;
@@ -24,6 +32,7 @@ mod scores;
 mod vector;
 
 use self::call::{Call, size};
+use half::bf16;
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -36,37 +45,76 @@ pub(super) fn is_available() -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_models_attention_pack(call: *const Call, begin: i64, end: i64) -> c_int {
     // SAFETY: see `run`.
-    run(call, begin, end, |call, task| unsafe { pack::pack(call, task) })
+    run(
+        call,
+        begin,
+        end,
+        [
+            |call, task| unsafe { pack::pack::<f32>(call, task) },
+            |call, task| unsafe { pack::pack::<bf16>(call, task) },
+        ],
+    )
 }
 
 /// Tasks `begin..end` of a call: blocks of queries; 0, or 1 after a panic.
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_models_attention_forward(call: *const Call, begin: i64, end: i64) -> c_int {
     // SAFETY: see `run`.
-    run(call, begin, end, |call, task| unsafe { forward::forward(call, task) })
+    run(
+        call,
+        begin,
+        end,
+        [
+            |call, task| unsafe { forward::forward::<f32>(call, task) },
+            |call, task| unsafe { forward::forward::<bf16>(call, task) },
+        ],
+    )
 }
 
 /// Tasks `begin..end` of a call: query heads; 0, or 1 after a panic.
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_models_attention_backward(call: *const Call, begin: i64, end: i64) -> c_int {
     // SAFETY: see `run`.
-    run(call, begin, end, |call, task| unsafe { backward::backward(call, task) })
+    run(
+        call,
+        begin,
+        end,
+        [
+            |call, task| unsafe { backward::backward::<f32>(call, task) },
+            |call, task| unsafe { backward::backward::<bf16>(call, task) },
+        ],
+    )
 }
 
 /// Tasks `begin..end` of a call: blocks of keys; 0, or 1 after a panic.
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_models_attention_add_heads(call: *const Call, begin: i64, end: i64) -> c_int {
     // SAFETY: see `run`.
-    run(call, begin, end, |call, task| unsafe { backward::add_heads(call, task) })
+    run(
+        call,
+        begin,
+        end,
+        [
+            |call, task| unsafe { backward::add_heads::<f32>(call, task) },
+            |call, task| unsafe { backward::add_heads::<bf16>(call, task) },
+        ],
+    )
 }
+
+/// `c10::ScalarType::BFloat16`; any other dtype is f32 here.
+const BFLOAT16: i32 = 15;
+
+/// A stage of a call in f32, and in bf16.
+type Stage = [fn(&Call, usize); 2];
 
 /// No panic crosses into C++.
 ///
 /// C++ calls this only after `is_available`, with a call whose memory is there, and with each task once; so a task has its
-/// instructions, and its results for itself.
-fn run(call: *const Call, begin: i64, end: i64, task: impl Fn(&Call, usize)) -> c_int {
+/// instructions, memory of its dtype, and its results for itself.
+fn run(call: *const Call, begin: i64, end: i64, stage: Stage) -> c_int {
     // SAFETY: C++ passes a pointer to a call on its stack.
     let call = unsafe { &*call };
+    let task = stage[usize::from(call.dtype == BFLOAT16)];
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         (size(begin)..size(end)).for_each(|number| task(call, number));
         gemm::release();

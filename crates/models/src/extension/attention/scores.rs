@@ -4,8 +4,8 @@
 use std::arch::x86_64::*;
 
 use super::call::{Call, Head};
-use super::vector::{LANES, exp2, lanes_below, widened};
-use half::bf16;
+use super::element::Element;
+use super::vector::{LANES, exp2, lanes_below};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
@@ -20,11 +20,11 @@ pub(super) struct Scoring {
 
 /// The keys of a tile that one query sees.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(super) struct Seen<'a, T> {
     /// How many, from the first one on.
     count: usize,
     /// What is added to their scores.
-    mask: Option<&'a [bf16]>,
+    mask: Option<&'a [T]>,
 }
 
 impl Scoring {
@@ -61,11 +61,11 @@ fn tanh(x: __m512) -> __m512 {
     _mm512_sub_ps(one, _mm512_div_ps(_mm512_set1_ps(2.0), _mm512_add_ps(power, one)))
 }
 
-impl<'a> Seen<'a> {
+impl<'a, T: Element> Seen<'a, T> {
     /// What the queries of a block see of a block of keys; what is behind the last query sees what that one sees.
     ///
     /// # Safety
-    /// Text and blocks are there, and nothing writes the mask meanwhile.
+    /// Text and blocks are there, of this dtype, and nothing writes the mask meanwhile.
     pub(super) unsafe fn of(
         call: &'a Call,
         of: Head,
@@ -87,7 +87,8 @@ impl<'a> Seen<'a> {
     pub(super) fn mask(self, scores: __m512, at: usize) -> __m512 {
         let mut scores = scores;
         if let Some(mask) = self.mask {
-            let mask = widened(&mask[at.min(mask.len())..]);
+            // SAFETY: the function has the instructions.
+            let mask = unsafe { T::widened(&mask[at.min(mask.len())..]) };
             scores = _mm512_fmadd_ps(mask, _mm512_set1_ps(LOG2_E), scores);
         }
         if self.count < at + LANES {

@@ -43,6 +43,14 @@ pub(super) fn widened(from: &[bf16]) -> __m512 {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
 }
 
+/// Up to sixteen elements, and zeros.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+#[inline]
+pub(super) fn load_some(from: &[f32]) -> __m512 {
+    // SAFETY: only the lanes of elements that are there are read.
+    unsafe { _mm512_maskz_loadu_ps(lanes_below(from.len()), from.as_ptr()) }
+}
+
 /// The lanes with numbers below `count`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
 #[inline]
