@@ -46,7 +46,7 @@ fn compile_extension(include: &Path, own: &Path) {
         .include(include)
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
-        .files(["autograd", "lora", "products"].map(|name| format!("src/extension/{name}.cpp")))
+        .files(["autograd", "linear", "lora", "products"].map(|name| format!("src/extension/{name}.cpp")))
         .compile("qtuner_core_extension");
 }
 

@@ -1,4 +1,4 @@
-//! The C face of `lora.cpp` and `autograd.cpp`.
+//! The C face of `lora.cpp`, `linear.cpp` and `autograd.cpp`.
 //!
 //! A `*const C_tensor` is an `at::Tensor*`, in `tch` as here. An entry returns 0, or 1 with a message in
 //! `qtuner_core_last_error`; no exception leaves one.

@@ -200,19 +200,4 @@ int qtuner_core_add_lora(const Tensor* y, const Tensor* x, const Tensor* a, cons
   });
 }
 
-// x w^T + bias; bias may be null.
-int qtuner_core_linear(const Tensor* x, const Tensor* w, const Tensor* bias, Tensor** result) {
-  return fenced([&] {
-    const OptionalTensor offset = bias == nullptr ? OptionalTensor() : OptionalTensor(*bias);
-    const bool records = at::GradMode::is_enabled() &&
-        (x->requires_grad() || w->requires_grad() || (offset && offset->requires_grad()));
-    if (records || !qtuner::is_few_rows(*x, *w, offset)) {
-      *result = new Tensor(at::linear(*x, *w, offset));
-    } else {
-      at::AutoDispatchBelowADInplaceOrView guard;
-      *result = new Tensor(qtuner::dense(*x, *w, offset));
-    }
-  });
-}
-
 }  // extern "C"

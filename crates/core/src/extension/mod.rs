@@ -1,5 +1,5 @@
-//! What `tch` cannot say: an adapter as one node of autograd (`lora.cpp`, with the numbers in `product`), a backward pass
-//! that starts with a gradient and inference mode (`autograd.cpp`), and one flag of libtorch.
+//! What `tch` cannot say: an adapter as one node of autograd (`lora.cpp`, with the numbers in `product`), a dense layer
+//! by whichever product is the fastest (`linear.cpp`), a backward pass that starts with a gradient and inference mode (`autograd.cpp`), and one flag of libtorch.
 #![allow(unsafe_code, reason = "this is the crate's one room for foreign calls")]
 
 mod ffi;
@@ -51,7 +51,7 @@ pub(crate) fn add_lora(y: &Tensor, x: &Tensor, lora: Lora<'_>) -> Result<Tensor,
 }
 
 /// `x w^T + bias`, for `x [..., n]`, `w [o, n]` and `bias [o]`: libtorch's linear, but for few rows that no gradient is
-/// recorded for, whose product is as fast here as memory is.
+/// recorded for, whose product is as fast here as memory is, and for many rows in f32, for which oneDNN is asked and not MKL.
 pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TchError> {
     let bias = bias.map_or(ptr::null(), Tensor::as_ptr);
     let mut out = ptr::null_mut();

@@ -196,11 +196,12 @@ fn what_libtorch_refuses_is_an_error() {
 }
 
 #[test]
-fn few_rows_of_a_dense_weight_are_within_the_roundings_of_libtorchs_linear_in_f64() {
+fn rows_of_a_dense_weight_are_within_the_roundings_of_libtorchs_linear_in_f64() {
     let (depth, out) = (1030, 300);
     for kind in [Kind::Float, Kind::BFloat16, Kind::Half] {
         let (weight, bias) = (numbers(&[out, depth], 0.1).to_kind(kind), numbers(&[out], 0.2).to_kind(kind));
-        for size in [vec![depth], vec![1, depth], vec![2, 2, depth], vec![5, depth], vec![0, depth]] {
+        let few = [vec![depth], vec![1, depth], vec![2, 2, depth], vec![5, depth], vec![0, depth]];
+        for size in few.into_iter().chain([vec![40, depth], vec![3, 17, depth]]) {
             let x = numbers(&size, 0.3).to_kind(kind);
             for bias in [None, Some(&bias)] {
                 let wide = |of: fn(&Tensor) -> Tensor| {
@@ -229,11 +230,38 @@ fn few_rows_of_a_dense_weight_are_within_the_roundings_of_libtorchs_linear_in_f6
 }
 
 #[test]
-fn a_dense_weight_keeps_its_gradient_at_one_row() {
-    let weight = numbers(&[600, 600], 0.1).to_kind(Kind::Float).set_requires_grad(true);
-    let x = numbers(&[1, 600], 0.2).to_kind(Kind::Float);
-    linear(&x, &weight, None).unwrap().sum(Kind::Float).backward();
-    assert_eq!(weight.grad(), x.expand([600, 600], false));
+fn a_dense_weight_keeps_its_gradient_whatever_the_rows() {
+    for rows in [1, 40] {
+        let weight = numbers(&[600, 600], 0.1).to_kind(Kind::Float).set_requires_grad(true);
+        let x = numbers(&[rows, 600], 0.2).to_kind(Kind::Float);
+        linear(&x, &weight, None).unwrap().sum(Kind::Float).backward();
+        let expected = x.sum_dim_intlist(0, true, Kind::Float).expand([600, 600], false);
+        assert!(distance(&weight.grad(), &expected) < 1e-5, "{rows} rows");
+    }
+}
+
+#[test]
+fn gradients_reach_through_a_dense_weight_that_is_not_trained() {
+    let (depth, out) = (1030, 300);
+    let (weight, bias) = (numbers(&[out, depth], 0.1), numbers(&[out], 0.2));
+    for size in [vec![2, depth], vec![40, depth], vec![3, 17, depth]] {
+        let x = numbers(&size, 0.3);
+        let of_x = |kind: Kind, again: bool| {
+            let [x, weight, bias] = [&x, &weight, &bias].map(|tensor| tensor.to_kind(kind));
+            let x = x.set_requires_grad(true);
+            let y = linear(&x, &weight, Some(&bias)).unwrap();
+            let product = (&y * &y).sum(kind);
+            Tensor::run_backward(&[product], &[&x], again, again).remove(0)
+        };
+        let expected = of_x(Kind::Double, false);
+        for again in [false, true] {
+            let found = of_x(Kind::Float, again);
+            assert_eq!((found.kind(), found.requires_grad()), (Kind::Float, again));
+            // Two sums of so many terms, each rounding relative to the greatest of them.
+            let bound = f64::from(2 * (1030 + 300)) * 2f64.powi(-24);
+            assert!(distance(&found.detach(), &expected) < bound, "{size:?}");
+        }
+    }
 }
 
 #[test]
