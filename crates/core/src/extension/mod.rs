@@ -51,7 +51,7 @@ pub(crate) fn add_lora(y: &Tensor, x: &Tensor, lora: Lora<'_>) -> Result<Tensor,
 }
 
 /// `x w^T + bias`, for `x [..., n]`, `w [o, n]` and `bias [o]`: libtorch's linear, but for few rows that no gradient is
-/// recorded for, whose product is as fast here as memory is, and for many rows in f32, for which oneDNN is asked and not MKL.
+/// recorded for, whose product is as fast here as memory is, and for many rows in f32 or f16, for which oneDNN is asked.
 pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TchError> {
     let bias = bias.map_or(ptr::null(), Tensor::as_ptr);
     let mut out = ptr::null_mut();

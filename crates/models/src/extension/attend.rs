@@ -1,4 +1,4 @@
-//! Causal attention, in bf16 and f32 and where the CPU has AVX-512 BF16.
+//! Causal attention, where the CPU has AVX-512 BF16.
 
 #[cfg(target_arch = "x86_64")]
 use std::ptr;
@@ -23,7 +23,7 @@ pub(crate) struct Attended<'a> {
 }
 
 /// The values that each query takes in, `[batch, heads, queries, width]`; nothing where operands or CPU are not such as this
-/// way takes: several queries in bf16 or f32, in widths of multiples of 32, and AVX-512 BF16.
+/// way takes: several queries in bf16, f32 or f16, in widths of multiples of 32, and AVX-512 BF16.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn attend(attended: Attended<'_>) -> Result<Option<Tensor>, TchError> {
     let Attended { query, key, value, mask, scale, softcap } = attended;
@@ -66,7 +66,7 @@ fn takes(attended: &Attended<'_>) -> bool {
         Some(_) => false,
     };
     [*query, *key, *value].into_iter().chain(*mask).all(is_plain)
-        && matches!(kind, Kind::BFloat16 | Kind::Float)
+        && matches!(kind, Kind::BFloat16 | Kind::Float | Kind::Half)
         && of_key == (batch, key_heads, keys, width)
         && value.size() == key.size()
         && batch > 0

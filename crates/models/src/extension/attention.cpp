@@ -1,4 +1,4 @@
-// Causal attention in bf16 or f32 as one node of autograd, which keeps its inputs, its result and one number for each query.
+// Causal attention in bf16, f32 or f16 as one node of autograd, which keeps its inputs, its result and one number for each query.
 //
 // This file is shapes, memory, threads and the node; the numbers are in Rust (attention), called with plain pointers, and
 // the products of tiles are libtorch's own: at::native::cpublas::brgemm, oneDNN's micro-kernels.
@@ -69,8 +69,16 @@ struct Operands {
   int64_t query_blocks() const { return (queries() + QUERIES - 1) / QUERIES; }
 };
 
+// With contiguous rows, and f16 in f32: these CPUs have no products of it.
 Tensor with_rows(const Tensor& tensor) {
-  return tensor.stride(-1) == 1 ? tensor : tensor.contiguous();
+  const Tensor wide = tensor.scalar_type() == at::kHalf ? tensor.to(at::kFloat) : tensor;
+  return wide.stride(-1) == 1 ? wide : wide.contiguous();
+}
+
+Operands operands_of(const Tensor& query, const Tensor& key, const Tensor& value, const OptionalTensor& mask, double scale,
+    double softcap) {
+  const OptionalTensor additive = mask.has_value() ? OptionalTensor(with_rows(*mask)) : mask;
+  return {with_rows(query), with_rows(key), with_rows(value), additive, scale, softcap};
 }
 
 // [batch, heads, time, width]
@@ -166,12 +174,12 @@ struct AttentionNode : public Function<AttentionNode> {
   static Tensor forward(AutogradContext* context, const Tensor& query, const Tensor& key, const Tensor& value,
       const OptionalTensor& mask, double scale, double softcap) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    const Operands operands{with_rows(query), with_rows(key), with_rows(value), mask, scale, softcap};
-    const auto [out, logs] = attend(operands);
+    const auto [wide, logs] = attend(operands_of(query, key, value, mask, scale, softcap));
+    const Tensor out = wide.to(query.scalar_type());
     context->set_materialize_grads(false);
     context->saved_data["scale"] = scale;
     context->saved_data["softcap"] = softcap;
-    context->save_for_backward({operands.query, operands.key, operands.value, out, logs, mask.value_or(Tensor())});
+    context->save_for_backward({query, key, value, out, logs, mask.value_or(Tensor())});
     return out;
   }
 
@@ -184,12 +192,12 @@ struct AttentionNode : public Function<AttentionNode> {
     at::AutoDispatchBelowADInplaceOrView guard;
     const auto saved = context->get_saved_variables();
     const OptionalTensor mask = saved[5].defined() ? OptionalTensor(saved[5]) : OptionalTensor();
-    const Operands operands{saved[0], saved[1], saved[2], mask, context->saved_data["scale"].toDouble(),
-        context->saved_data["softcap"].toDouble()};
-    const variable_list found = gradients(operands, saved[3], saved[4], grads[0].contiguous());
+    const Operands operands = operands_of(saved[0], saved[1], saved[2], mask, context->saved_data["scale"].toDouble(),
+        context->saved_data["softcap"].toDouble());
+    const variable_list found = gradients(operands, with_rows(saved[3]), saved[4], with_rows(grads[0].contiguous()));
     for (size_t index = 0; index < found.size(); ++index) {
       if (context->needs_input_grad(index)) {
-        result[index] = found[index];
+        result[index] = found[index].to(saved[0].scalar_type());
       }
     }
     return result;
@@ -202,18 +210,18 @@ extern "C" {
 
 
 // Attention of query [batch, heads, queries, width] to key and value [batch, key heads, keys, width], in the shape of query;
-// all of bf16 or all of f32 on the CPU. mask may be null, or [batch or 1, 1, queries, keys] of the same; softcap is 0 for none.
+// all of bf16, f32 or f16 on the CPU. mask may be null, or [batch or 1, 1, queries, keys] of the same; softcap is 0 for none.
 int qtuner_models_attend(const Tensor* query, const Tensor* key, const Tensor* value, const Tensor* mask, double scale,
     double softcap, Tensor** result) {
   return fenced([&] {
-    const OptionalTensor additive = mask == nullptr ? OptionalTensor() : OptionalTensor(with_rows(*mask));
+    const OptionalTensor additive = mask == nullptr ? OptionalTensor() : OptionalTensor(*mask);
     if (at::GradMode::is_enabled()) {
       *result = new Tensor(
           AttentionNode::apply(*query, *key, *value, additive, scale, softcap).transpose(1, 2));
     } else {
       at::AutoDispatchBelowADInplaceOrView guard;
-      const Operands operands{with_rows(*query), with_rows(*key), with_rows(*value), additive, scale, softcap};
-      *result = new Tensor(attend(operands).first.transpose(1, 2));
+      const Tensor out = attend(operands_of(*query, *key, *value, additive, scale, softcap)).first;
+      *result = new Tensor(out.to(query->scalar_type()).transpose(1, 2));
     }
   });
 }
