@@ -30,6 +30,8 @@ namespace {
 
 // Multiplications for which oneDNN's call pays: it takes some ten microseconds.
 constexpr int64_t LARGE = 1 << 22;
+// Rows from which on it pays to cast a weight of f16: libtorch's gradient is slow from the first ones on.
+constexpr int64_t MANY = 32, MANY_WITH_GRADIENT = 4;
 
 // oneDNN's product x w^T + bias, if this libtorch has it.
 const std::optional<c10::OperatorHandle>& onednn() {
@@ -60,10 +62,11 @@ bool is_plain(const Tensor& tensor, at::ScalarType dtype) {
   return tensor.is_cpu() && tensor.layout() == at::kStrided && tensor.scalar_type() == dtype && !tensor.is_neg();
 }
 
-bool is_onednns(const Tensor& x, const Tensor& w, const OptionalTensor& bias) {
+bool is_onednns(const Tensor& x, const Tensor& w, const OptionalTensor& bias, int64_t many_of_f16) {
   const auto dtype = x.scalar_type();
-  return (dtype == at::kFloat || (dtype == at::kHalf && !has_f16())) && is_plain(x, dtype) && is_plain(w, dtype) &&
-      w.dim() == 2 && x.dim() > 0 && w.size(1) > 0 && x.size(-1) == w.size(1) &&
+  const auto pays = [&] { return dtype == at::kHalf && !has_f16() && x.numel() >= many_of_f16 * w.size(1); };
+  return w.dim() == 2 && (dtype == at::kFloat || pays()) && is_plain(x, dtype) && is_plain(w, dtype) &&
+      x.dim() > 0 && w.size(1) > 0 && x.size(-1) == w.size(1) &&
       (!bias.has_value() || (is_plain(*bias, dtype) && bias->dim() == 1 && bias->size(0) == w.size(0))) &&
       x.numel() * w.size(0) >= LARGE && at::globalContext().userEnabledMkldnn() && onednn().has_value();
 }
@@ -142,7 +145,7 @@ Tensor by_the_fastest(const Tensor& x, const Tensor& w, const OptionalTensor& bi
     at::AutoDispatchBelowADInplaceOrView guard;
     return qtuner::dense(x, w, bias);
   }
-  if (is_trained || !is_onednns(x, w, bias)) {
+  if (is_trained || !is_onednns(x, w, bias, records ? MANY_WITH_GRADIENT : MANY)) {
     return at::linear(x, w, bias);
   }
   return records ? LinearNode::apply(x, w, bias) : by_onednn(x, w, bias);
