@@ -164,17 +164,30 @@ impl Call {
     /// The logarithms of a block of queries.
     ///
     /// # Safety
-    /// The head is there, and nothing else refers to these meanwhile, if they are to be written.
-    pub(super) unsafe fn logs<'a>(&self, of: Head, queries: Range<usize>) -> &'a mut [f32] {
-        let at = (of.text * size(self.heads) + of.head) * size(self.queries) + queries.start;
+    /// They are there, and nothing writes them meanwhile.
+    pub(super) unsafe fn logs<'a>(&self, of: Head, queries: Range<usize>) -> &'a [f32] {
         // SAFETY: as promised by the caller.
-        unsafe { slice::from_raw_parts_mut(self.logs.add(at), queries.len()) }
+        unsafe { slice::from_raw_parts(self.log(of, queries.start), queries.len()) }
+    }
+
+    /// The same, to be written.
+    ///
+    /// # Safety
+    /// They are there, and nothing else refers to them meanwhile.
+    pub(super) unsafe fn logs_mut<'a>(&self, of: Head, queries: Range<usize>) -> &'a mut [f32] {
+        // SAFETY: as promised by the caller.
+        unsafe { slice::from_raw_parts_mut(self.log(of, queries.start), queries.len()) }
+    }
+
+    fn log(&self, of: Head, query: usize) -> *mut f32 {
+        let head = of.text * size(self.heads) + of.head;
+        self.logs.wrapping_add(head * size(self.queries) + query)
     }
 
     /// The sums of the gradients of keys and values: of a key head from `first` on, one of its query heads, and a block.
     ///
     /// # Safety
-    /// They are there, and nothing else refers to them meanwhile, if they are to be written.
+    /// They are there, and nothing else refers to them meanwhile.
     pub(super) unsafe fn sums<'a>(&self, pair: usize, member: usize, block: usize) -> [&'a mut [f32]; 2] {
         let len = KEYS * self.width();
         let at = ((pair * self.group() + member) * self.key_blocks() + block) * len;
@@ -183,11 +196,21 @@ impl Call {
     }
 }
 
-/// A panel, or nothing if it is not wanted.
+/// A panel to be read, or nothing if there are none.
 ///
 /// # Safety
-/// The range is within the memory that `panels` points to, of this dtype, and nothing else refers to it meanwhile, if it is to be written.
-pub(super) unsafe fn panel<'a, T>(panels: *mut c_void, range: Range<usize>) -> Option<&'a mut [T]> {
+/// The range is within the memory that `panels` points to, of this dtype, and nothing writes it meanwhile.
+pub(super) unsafe fn panel<'a, T>(panels: *mut c_void, range: Range<usize>) -> Option<&'a [T]> {
+    // SAFETY: as promised by the caller.
+    (!panels.is_null())
+        .then(|| unsafe { slice::from_raw_parts(panels.cast::<T>().add(range.start), range.len()) })
+}
+
+/// A panel to be written, or nothing if it is not wanted.
+///
+/// # Safety
+/// The range is within the memory that `panels` points to, of this dtype, and nothing else refers to it meanwhile.
+pub(super) unsafe fn panel_mut<'a, T>(panels: *mut c_void, range: Range<usize>) -> Option<&'a mut [T]> {
     // SAFETY: as promised by the caller.
     (!panels.is_null())
         .then(|| unsafe { slice::from_raw_parts_mut(panels.cast::<T>().add(range.start), range.len()) })

@@ -61,7 +61,7 @@ pub(super) unsafe fn forward<T: Element>(call: &Call, task: usize) {
         multiply(sum, [QUERIES, width, KEYS], &weights, values_paired, &mut sums);
     }
     // SAFETY: these are this task's alone.
-    let logs = unsafe { call.logs(of, queries.clone()) };
+    let logs = unsafe { call.logs_mut(of, queries.clone()) };
     for (((query, sums), found), log) in queries.zip(sums.chunks_exact(width)).zip(found).zip(logs) {
         // Nothing seen yields nothing.
         let share = if found.total == 0.0 { 0.0 } else { found.total.recip() };

@@ -2,7 +2,7 @@
 //!
 //! Rows of keys are `paired` where a product sums over keys, and `turned` where it sums over the width.
 
-use super::call::{Call, KEYS, Rows, panel};
+use super::call::{Call, KEYS, Rows, panel_mut};
 use super::element::{CHUNK, Element};
 use super::vector::{LANES, gather, gather_pairs, pair, part, store};
 use half::bf16;
@@ -81,7 +81,7 @@ pub(super) unsafe fn pack<T: Element>(call: &Call, task: usize) {
     let [keys_turned, keys_paired, values_turned, values_paired] =
         [call.keys_turned, call.keys_paired, call.values_turned, call.values_paired]
             // SAFETY: a panel has a block for each of key head and block of keys.
-            .map(|panels| unsafe { panel(panels, range.clone()) });
+            .map(|panels| unsafe { panel_mut(panels, range.clone()) });
     for (source, to_turn, to_pair) in
         [(&call.key, keys_turned, keys_paired), (&call.value, values_turned, values_paired)]
     {
