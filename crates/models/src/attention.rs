@@ -1,8 +1,8 @@
 //! Attention: every token takes in the values of the tokens before it, weighted by how well query and key match.
 //!
 //! `x [batch, time, hidden]` -> the same shape. Query heads share key and value heads in groups. Scores are
-//! `scale * q k^T`, soft-capped where the config has it, masked, and normalised by a softmax in f32. Several queries in bf16 are
-//! `extension`'s where the CPU has what it takes, everything else libtorch's operators.
+//! `scale * q k^T`, soft-capped where the config has it, masked, and normalised by a softmax in f32. 64 queries and more are
+//! `extension`'s where the CPU has what it takes, everything else is libtorch's operators'.
 
 use crate::ModelError;
 use crate::assembly::Assembly;

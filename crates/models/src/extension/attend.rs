@@ -23,7 +23,7 @@ pub(crate) struct Attended<'a> {
 }
 
 /// The values that each query takes in, `[batch, heads, queries, width]`; nothing where operands or CPU are not such as this
-/// way takes: several queries in bf16, f32 or f16, in widths of multiples of 32, and AVX-512 BF16.
+/// way takes: 64 queries or more in bf16, f32 or f16, in widths of multiples of 32, and AVX-512 BF16.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn attend(attended: Attended<'_>) -> Result<Option<Tensor>, TchError> {
     let Attended { query, key, value, mask, scale, softcap } = attended;
@@ -47,7 +47,7 @@ pub(crate) fn attend(_: Attended<'_>) -> Result<Option<Tensor>, TchError> {
     Ok(None)
 }
 
-/// Fewer queries are left to libtorch: tiles would be mostly empty. At 32, 14 heads of f32 are half as fast, at 64 a fifth faster.
+/// Fewer queries are left to libtorch: tiles would be mostly empty. At 32, 14 heads of f32 are half as fast, at 64 about as fast.
 #[cfg(target_arch = "x86_64")]
 const FEWEST_QUERIES: i64 = 64;
 

@@ -50,7 +50,7 @@ namespace {
 // Queries and keys of a tile; mirrored in attention/call.rs.
 constexpr int64_t QUERIES = 64;
 constexpr int64_t KEYS = 128;
-// Sums of the gradients of keys and values by query head, before heads are added: 32 MB.
+// Sums of the gradients of keys and values by query head, before heads are added: 32 MB, or those of one key head.
 constexpr int64_t MOST_SUMS = 1 << 23;
 
 // What every call has.
@@ -69,7 +69,7 @@ struct Operands {
   int64_t query_blocks() const { return (queries() + QUERIES - 1) / QUERIES; }
 };
 
-// With contiguous rows, and f16 in f32: these CPUs have no products of it.
+// With contiguous rows, and f16 in f32: few CPUs have products of it.
 Tensor with_rows(const Tensor& tensor) {
   const Tensor wide = tensor.scalar_type() == at::kHalf ? tensor.to(at::kFloat) : tensor;
   return wide.stride(-1) == 1 ? wide : wide.contiguous();

@@ -1,4 +1,4 @@
-//! What libtorch does slowly: causal attention in bf16 (`attention.cpp`, with the numbers in `attention`), norms, gates and
+//! What libtorch does slowly: causal attention (`attention.cpp`, with the numbers in `attention`), norms, gates and
 //! rotations of many small operators, and losses of many passes (`elementwise.cpp`, with the numbers in `elementwise`).
 //!
 //! Each face gives nothing where operands or CPU are not such as it takes; then libtorch's operators are the way.

@@ -52,7 +52,7 @@ impl Activations {
             QueryKeyNorm::PerHead => queries + keys,
         };
         // Capped scores are no fused operator of libtorch's: scores before and after the cap, and weights, of all heads against
-        // all keys. With AVX-512 BF16, none of them are kept in bf16, and this is too much.
+        // all keys. With AVX-512 BF16, the models crate keeps none of them, and this is too much.
         let capped = config.attention_softcap.map_or(0, |_| 3 * unsigned(config.num_attention_heads));
         let scores = capped * time as u64;
         // Dropout makes an input of its own for each layer, in f32, and a mask.

@@ -1,8 +1,8 @@
 //! The numbers of causal attention in bf16 and f32, for CPUs with AVX-512 BF16.
 //!
 //! Scores are never kept: they are made tile by tile, of 64 queries and 128 keys, in the second-level cache, and again for the
-//! gradient. Sums of products are f32, and so are scores and weights until a product takes them; what no query of a tile sees is
-//! left out. libtorch's own operator does the same with products of MKL, which convert bf16 to f32 where there is no AMX, and on
+//! gradient. Sums of products are f32, and so are scores and weights until a product takes them; tiles of keys behind all
+//! queries are left out. libtorch's own operator does the same with products of MKL, which convert bf16 to f32 where there is no AMX, and on
 //! some CPUs use half of the vectors.
 //!
 //! | module | what |

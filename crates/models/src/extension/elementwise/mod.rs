@@ -1,5 +1,5 @@
-//! The numbers of RMS norms, gates, rotations and losses, in f32 or bf16, on any CPU: each element is read and written once, and computed
-//! in f32.
+//! The numbers of RMS norms, gates, rotations and losses, in f32 or bf16, on any CPU: memory is gone through once or a few times,
+//! a row at a time, and all is computed in f32.
 //!
 //! Loops are plain, for the compiler to vectorize; sums are of sixteen lanes, whatever the CPU has, so that no result depends
 //! on it.
