@@ -138,6 +138,38 @@ mod tests {
         agrees(Kind::Half, 1.0 / 4096.0 + 1e-6);
     }
 
+    /// Each entry of the gradient as a part of itself: `w * softmax` is right in all its digits, however small.
+    #[test]
+    fn every_entry_of_a_gradient_is_right_in_its_own_digits() {
+        // Some differences, and a power off by two units: of 2^-23, and of the greatest difference, 16, times that.
+        let of_f32 = 64.0 * f64::from(f32::EPSILON);
+        for (kind, half_a_place, least) in [
+            (Kind::Float, 0.0, 1e-37),
+            (Kind::BFloat16, 2f64.powi(-8), 1e-37),
+            (Kind::Half, 2f64.powi(-11), 2f64.powi(-24)),
+        ] {
+            for (rows, vocab) in [(1, 1), (3, 15), (40, 17), (2, 40), (9, 4099), (2, 9001)] {
+                let weight = 0.75;
+                let ramp = Tensor::arange(rows * vocab, (Kind::Double, Device::Cpu)).reshape([rows, vocab]);
+                let logits = ((ramp * 12.9898).sin() * 8.0).to_kind(kind);
+                let targets = (Tensor::arange(rows, (Kind::Int64, Device::Cpu)) * 7 + 5).remainder(vocab);
+                let (losses, gradient) = losses_and_gradient(&logits, &targets, weight).unwrap();
+                let log_softmax = logits.to_kind(Kind::Double).log_softmax(-1, Kind::Double);
+                let own = Tensor::zeros_like(&log_softmax).scatter_value(1, &targets.unsqueeze(1), 1.0);
+                let expected = (log_softmax.exp() - &own) * weight;
+                // What is taken away from the target's entry is rounded with it.
+                let allowed =
+                    expected.abs() * (1.01 * half_a_place + of_f32) + own * (of_f32 * weight) + least;
+                let worst =
+                    ((gradient.to_kind(Kind::Double) - expected).abs() / allowed).max().double_value(&[]);
+                assert!(worst <= 1.0, "{kind:?}, {rows} x {vocab}: {worst} times the bound");
+                let of_targets = -log_softmax.gather(1, &targets.unsqueeze(1), false).squeeze_dim(1);
+                let off = (losses.to_kind(Kind::Double) - &of_targets).abs().max().double_value(&[]);
+                assert!(off <= of_f32, "{kind:?}, {rows} x {vocab}: {off}");
+            }
+        }
+    }
+
     #[test]
     fn a_target_outside_of_the_vocabulary_is_an_error() {
         let logits = Tensor::zeros([1, 4], (Kind::Float, Device::Cpu));

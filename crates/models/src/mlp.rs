@@ -38,6 +38,7 @@ impl Mlp {
         let inner = self.gated(&gate, &up).map_err(ModelError::torch("the MLP's gate"))?;
         Ok(self.down_proj.forward(&inner)?)
     }
+
     /// `activation(gate) * up`
     fn gated(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor, TchError> {
         let activated = match self.activation {

@@ -28,7 +28,7 @@ class Tasks {
     } else {
       code = torch_parallel_for(0, tasks, grain, part, this);
     }
-    TORCH_CHECK(code == 0 && failures == 0, "a product panicked");
+    TORCH_CHECK(code == 0 && failures == 0, "a kernel panicked");
   }
 
  private:

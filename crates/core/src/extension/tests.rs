@@ -229,6 +229,38 @@ fn rows_of_a_dense_weight_are_within_the_roundings_of_libtorchs_linear_in_f64() 
     }
 }
 
+/// So many columns that a weight of f16 is cast in three pieces, the last one a short one.
+#[test]
+fn a_large_weight_of_f16_is_cast_piece_by_piece() {
+    let (rows, depth, out) = (40, 1030, 4500);
+    let (x, weight, bias) = (numbers(&[rows, depth], 0.1), numbers(&[out, depth], 0.2), numbers(&[out], 0.3));
+    let of_kind = |kind: Kind| [&x, &weight, &bias].map(|tensor| tensor.to_kind(Kind::Half).to_kind(kind));
+    let differentiated = |kind: Kind| {
+        let [x, weight, bias] = of_kind(kind);
+        let x = x.set_requires_grad(true);
+        let y = linear(&x, &weight, Some(&bias)).unwrap();
+        let grad = numbers(&y.size(), 0.4).to_kind(Kind::Half).to_kind(kind);
+        backward(&y, &grad).unwrap();
+        let without = tch::no_grad(|| linear(&x, &weight, Some(&bias)).unwrap());
+        (y.detach(), without, x.grad(), grad)
+    };
+    let (y, without, of_x, _) = differentiated(Kind::Half);
+    let (expected, _, of_expected, grad) = differentiated(Kind::Double);
+    assert_eq!(y, without);
+    let [x, weight, bias] = of_kind(Kind::Double);
+    let terms = x.abs().linear(&weight.abs(), Some(&bias.abs()));
+    let of_terms = grad.abs().matmul(&weight.abs());
+    for (found, expected, terms, count) in
+        [(&y, &expected, terms, depth + 1), (&of_x, &of_expected, of_terms, out + 3)]
+    {
+        // Sums in f32, the gradient's of pieces too, and one rounding.
+        let sums = terms * f64::from(u32::try_from(count).unwrap()) * 2f64.powi(-24);
+        let allowed = (sums + expected.abs() * 2f64.powi(-11)) * 1.01;
+        let worst = ((found.to_kind(Kind::Double) - expected).abs() / allowed).max().double_value(&[]);
+        assert!(worst <= 1.0, "{worst} times the bound");
+    }
+}
+
 #[test]
 fn a_dense_weight_keeps_its_gradient_whatever_the_rows() {
     for rows in [1, 40] {

@@ -15,7 +15,7 @@ pub(crate) struct Attended<'a> {
     pub(crate) query: &'a Tensor,
     pub(crate) key: &'a Tensor,
     pub(crate) value: &'a Tensor,
-    /// `[batch or 1, 1, queries, keys]`, added to the scores.
+    /// `[batch or 1, 1, queries, keys]`, added to the scores; not trained.
     pub(crate) mask: Option<&'a Tensor>,
     pub(crate) scale: f64,
     /// Scores `s` become `softcap * tanh(s / softcap)`.
@@ -55,7 +55,8 @@ const FEWEST_QUERIES: i64 = 64;
 fn takes(attended: &Attended<'_>) -> bool {
     let Attended { query, key, value, mask, .. } = attended;
     let kind = query.kind();
-    let is_plain = |x: &Tensor| x.device() == Device::Cpu && x.kind() == kind && !x.is_sparse();
+    let is_plain =
+        |x: &Tensor| x.device() == Device::Cpu && x.kind() == kind && !x.is_sparse() && !x.is_mkldnn();
     let (Ok(of_query), Ok(of_key)) = (query.size4(), key.size4()) else { return false };
     let ((batch, heads, queries, width), (_, key_heads, keys, _)) = (of_query, of_key);
     let seen = match mask.map(Tensor::size).as_deref() {
@@ -66,7 +67,13 @@ fn takes(attended: &Attended<'_>) -> bool {
         Some(_) => false,
     };
     [*query, *key, *value].into_iter().chain(*mask).all(is_plain)
-        && matches!(kind, Kind::BFloat16 | Kind::Float | Kind::Half)
+        && match kind {
+            Kind::BFloat16 | Kind::Float => true,
+            // Computed in f32, which is a detour where the CPU has products of f16.
+            Kind::Half => !is_x86_feature_detected!("avx512fp16"),
+            _ => false,
+        }
+        && !mask.is_some_and(Tensor::requires_grad)
         && of_key == (batch, key_heads, keys, width)
         && value.size() == key.size()
         && batch > 0

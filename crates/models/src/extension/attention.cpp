@@ -4,6 +4,7 @@
 // the products of tiles are libtorch's own: at::native::cpublas::brgemm, oneDNN's micro-kernels.
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
 #include <qtuner/fenced.h>
 #include <qtuner/tasks.h>
@@ -50,7 +51,7 @@ namespace {
 // Queries and keys of a tile; mirrored in attention/call.rs.
 constexpr int64_t QUERIES = 64;
 constexpr int64_t KEYS = 128;
-// Sums of the gradients of keys and values by query head, before heads are added: 32 MB, or those of one key head.
+// Sums of the gradients of keys and values by query head, before heads are added: 32 MB, or as many as give each thread a head.
 constexpr int64_t MOST_SUMS = 1 << 23;
 
 // What every call has.
@@ -145,7 +146,8 @@ variable_list gradients(const Operands& of, const Tensor& out, const Tensor& log
   // Key heads of all texts, some at a time.
   const int64_t pairs = of.batch() * of.key_heads(), group = of.heads() / of.key_heads();
   const int64_t sums = group * of.key_blocks() * KEYS * of.width();
-  const int64_t most = std::clamp<int64_t>(MOST_SUMS / 2 / sums, 1, pairs);
+  const int64_t busy = (at::get_num_threads() + group - 1) / group;
+  const int64_t most = std::min(std::max(MOST_SUMS / 2 / sums, busy), pairs);
   const Tensor key_sums = at::empty({most, sums}, logs.options()), value_sums = at::empty_like(key_sums);
   QtunerModelsAttention call = call_of(of);
   call.keys_turned = keys_turned.mutable_data_ptr();
@@ -188,7 +190,8 @@ struct AttentionNode : public Function<AttentionNode> {
     if (!grads[0].defined()) {
       return result;
     }
-    TORCH_CHECK(!at::GradMode::is_enabled(), "attention has no second derivative: ask for gradients without a graph of their own (create_graph)");
+    TORCH_CHECK(!at::GradMode::is_enabled(),
+        "attention has no second derivative: ask for gradients without a graph of their own (create_graph)");
     at::AutoDispatchBelowADInplaceOrView guard;
     const auto saved = context->get_saved_variables();
     const OptionalTensor mask = saved[5].defined() ? OptionalTensor(saved[5]) : OptionalTensor();
@@ -207,7 +210,6 @@ struct AttentionNode : public Function<AttentionNode> {
 }  // namespace
 
 extern "C" {
-
 
 // Attention of query [batch, heads, queries, width] to key and value [batch, key heads, keys, width], in the shape of query;
 // all of bf16, f32 or f16 on the CPU. mask may be null, or [batch or 1, 1, queries, keys] of the same; softcap is 0 for none.

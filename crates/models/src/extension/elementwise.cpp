@@ -1,6 +1,5 @@
-// RMS norms, gates of SiLU and rotations as nodes of autograd, and losses with their gradients, each a pass or two
-// over memory in either direction: written with
-// libtorch's operators, they are six or eight, which keep copies in f32 and, for one token, take longer to call than to do.
+// RMS norms, gates of SiLU and rotations as nodes of autograd, and losses with their gradients, row by row. Of libtorch's
+// operators, each takes six or eight, which keep copies in f32 and, for one token, take longer to call than to do.
 //
 // This file is shapes, memory, threads and the nodes; the numbers are in Rust (elementwise), called with plain pointers. Asked to
 // create a graph, gradients are made of differentiable operators.
@@ -21,34 +20,39 @@ using torch::autograd::Function;
 using torch::autograd::variable_list;
 
 extern "C" {
-// Mirrored in elementwise/mod.rs, which says what they mean.
+// Mirrored in elementwise, which says what they mean.
+struct QtunerModelsCut {
+  int64_t rows, chunk;
+  int32_t dtype;
+};
 struct QtunerModelsNorm {
+  QtunerModelsCut cut;
   const void *x, *weight, *grad;
   void* y;
-  int32_t dtype, style;
-  int64_t rows, width, chunk;
+  int64_t width;
+  int32_t style;
   float eps;
 };
 struct QtunerModelsGate {
+  QtunerModelsCut cut;
   const void *gate, *up, *grad;
   void *y, *grad_up;
-  int32_t dtype;
-  int64_t elements, chunk;
 };
 struct QtunerModelsRotation {
+  QtunerModelsCut cut;
   const void *x, *cos, *sin;
   void* y;
-  int32_t dtype, direction;
   int64_t strides[3], angle_strides[2];
-  int64_t times, heads, width, rows, chunk;
+  int64_t times, heads, width;
+  int32_t direction;
 };
 struct QtunerModelsLosses {
+  QtunerModelsCut cut;
   const void* logits;
   const int64_t* targets;
   float* losses;
   void* gradient;
-  int32_t dtype;
-  int64_t rows, vocab, chunk;
+  int64_t vocab;
   float weight;
 };
 // Written in Rust. They return 0, or 1 after a panic.
@@ -63,8 +67,12 @@ namespace {
 // Elements of a task.
 constexpr int64_t CHUNK = 1 << 14;
 
-int64_t pieces(int64_t count, int64_t chunk) {
-  return (count + chunk - 1) / chunk;
+// Cuts a call into tasks, for all rows of `of`, which have so many elements, and runs them.
+template <typename Call>
+void spread(Call& call, int (*run)(const Call*, int64_t, int64_t), const Tensor& of, int64_t width) {
+  const int64_t rows = of.numel() / width, chunk = std::max<int64_t>(1, CHUNK / width);
+  call.cut = {rows, chunk, static_cast<int32_t>(of.scalar_type())};
+  Tasks<Call>(call, run).spread((rows + chunk - 1) / chunk, chunk * width);
 }
 
 // ---- RMS norms
@@ -81,13 +89,10 @@ Tensor norm(const Tensor& x, const Tensor& weight, double eps, Style style, cons
   call.weight = scale.const_data_ptr();
   call.grad = of_result.defined() ? of_result.const_data_ptr() : nullptr;
   call.y = y.mutable_data_ptr();
-  call.dtype = static_cast<int32_t>(x.scalar_type());
-  call.style = static_cast<int32_t>(style);
   call.width = x.size(-1);
-  call.rows = x.numel() / call.width;
-  call.chunk = std::max<int64_t>(1, CHUNK / call.width);
+  call.style = static_cast<int32_t>(style);
   call.eps = static_cast<float>(eps);
-  Tasks<QtunerModelsNorm>(call, qtuner_models_norm).spread(pieces(call.rows, call.chunk), call.chunk * call.width);
+  spread(call, qtuner_models_norm, from, call.width);
   return y;
 }
 
@@ -131,14 +136,7 @@ QtunerModelsGate gate_call(const Tensor& gate, const Tensor& up) {
   QtunerModelsGate call{};
   call.gate = gate.const_data_ptr();
   call.up = up.const_data_ptr();
-  call.dtype = static_cast<int32_t>(gate.scalar_type());
-  call.elements = gate.numel();
-  call.chunk = CHUNK;
   return call;
-}
-
-void run(const QtunerModelsGate& call) {
-  Tasks<QtunerModelsGate>(call, qtuner_models_gate).spread(pieces(call.elements, CHUNK), CHUNK);
 }
 
 Tensor gated(const Tensor& gate, const Tensor& up) {
@@ -146,7 +144,7 @@ Tensor gated(const Tensor& gate, const Tensor& up) {
   Tensor y = at::empty_like(left);
   QtunerModelsGate call = gate_call(left, right);
   call.y = y.mutable_data_ptr();
-  run(call);
+  spread(call, qtuner_models_gate, left, 1);
   return y;
 }
 
@@ -174,7 +172,7 @@ struct GateNode : public Function<GateNode> {
     call.grad = grad.const_data_ptr();
     call.y = grad_gate.mutable_data_ptr();
     call.grad_up = grad_up.mutable_data_ptr();
-    run(call);
+    spread(call, qtuner_models_gate, gate, 1);
     return {grad_gate, grad_up};
   }
 };
@@ -192,7 +190,6 @@ Tensor rotated(const Tensor& x, const Tensor& cos, const Tensor& sin, Direction 
   call.cos = cosines.const_data_ptr();
   call.sin = sines.const_data_ptr();
   call.y = y.mutable_data_ptr();
-  call.dtype = static_cast<int32_t>(x.scalar_type());
   call.direction = static_cast<int32_t>(direction);
   for (int dim = 0; dim < 3; ++dim) {
     call.strides[dim] = from.stride(dim);
@@ -202,10 +199,7 @@ Tensor rotated(const Tensor& x, const Tensor& cos, const Tensor& sin, Direction 
   call.times = x.size(2);
   call.heads = x.size(1);
   call.width = x.size(3);
-  call.rows = x.numel() / call.width;
-  call.chunk = std::max<int64_t>(1, CHUNK / call.width);
-  Tasks<QtunerModelsRotation>(call, qtuner_models_rotation)
-      .spread(pieces(call.rows, call.chunk), call.chunk * call.width);
+  spread(call, qtuner_models_rotation, from, call.width);
   return y.transpose(1, 2);
 }
 
@@ -292,13 +286,9 @@ int qtuner_models_cross_entropy(const Tensor* logits, const Tensor* targets, dou
     call.targets = wanted.const_data_ptr<int64_t>();
     call.losses = sums.mutable_data_ptr<float>();
     call.gradient = grad.defined() ? grad.mutable_data_ptr() : nullptr;
-    call.dtype = static_cast<int32_t>(from.scalar_type());
-    call.rows = from.size(0);
     call.vocab = from.size(1);
-    call.chunk = std::max<int64_t>(1, CHUNK / call.vocab);
     call.weight = static_cast<float>(weight);
-    Tasks<QtunerModelsLosses>(call, qtuner_models_losses)
-        .spread(pieces(call.rows, call.chunk), call.chunk * call.vocab);
+    spread(call, qtuner_models_losses, from, call.vocab);
     *losses = new Tensor(sums);
     if (gradient != nullptr) {
       *gradient = new Tensor(grad);

@@ -52,13 +52,14 @@ pub(crate) fn silu_gate(gate: &Tensor, up: &Tensor) -> Result<Option<Tensor>, Tc
 }
 
 /// `x [batch, heads, time, width]` times `cos`, plus the other half of each row times `sin`, both `[batch or 1, 1, time, width]`;
-/// all of f32 or all of bf16, on the CPU.
+/// all of f32 or all of bf16, on the CPU; angles are not trained.
 pub(crate) fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Option<Tensor>, TchError> {
     let (Ok((batch, _, time, width)), Ok(of_cos), Ok(of_sin)) = (x.size4(), cos.size4(), sin.size4()) else {
         return Ok(None);
     };
     let fits = of_cos == of_sin && (of_cos == (1, 1, time, width) || of_cos == (batch, 1, time, width));
-    if !are_plain([x, cos, sin]) || !fits || width % 2 != 0 {
+    let is_trained = cos.requires_grad() || sin.requires_grad();
+    if !are_plain([x, cos, sin]) || !fits || width % 2 != 0 || is_trained {
         return Ok(None);
     }
     // SAFETY: as for `rms_norm`.

@@ -113,7 +113,8 @@ impl<T: Element> Block<T> {
                 T::parted(&pairs, QUERIES, turned_rows);
             }
         }
-        let (mut log, mut product) = ([0.0; QUERIES], [0.0; QUERIES]);
+        // Queries behind the last one have no weights, whatever they score.
+        let (mut log, mut product) = ([f32::INFINITY; QUERIES], [0.0; QUERIES]);
         for ((query, product), grad) in queries.clone().zip(&mut product).zip(grad.chunks_exact(width)) {
             // SAFETY: the row is there.
             *product = dot(grad, unsafe { call.out.row(of, query, width) });

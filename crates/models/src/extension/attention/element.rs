@@ -16,7 +16,7 @@ pub(super) const CHUNK: usize = 2 * LANES;
 /// A dtype.
 ///
 /// # Safety
-/// All functions but `multiply` are to be called where AVX-512 F, BW, VL, DQ and, for bf16, BF16 are enabled.
+/// The functions are to be called where AVX-512 F, BW, VL, DQ and, for bf16, BF16 are enabled.
 pub(super) trait Element: Copy + 'static {
     const ZERO: Self;
 
@@ -38,21 +38,17 @@ pub(super) trait Element: Copy + 'static {
     /// A right side, which has so many columns, as a plain matrix.
     unsafe fn parted(right: &[Self], columns: usize, to: &mut [Self]);
 
-    /// `brgemm` of libtorch.
-    ///
-    /// # Safety
-    /// The operands are there: `[m, k]`, a right side `[k, n]`, and `[m, n]`, which nothing else refers to.
-    unsafe fn multiply(
-        sizes: [i64; 3],
-        adds: c_int,
-        left: *const Self,
-        right: *const Self,
-        out: *mut f32,
-    ) -> c_int;
+    /// `brgemm` of libtorch, which catches exceptions: the sizes `m`, `n`, `k`, whether it adds, and `[m, k]`, a right side
+    /// `[k, n]`, and `[m, n]`, which nothing else refers to.
+    const BRGEMM: Brgemm<Self>;
 }
+
+/// 0, or 1 after an exception.
+pub(super) type Brgemm<T> = unsafe extern "C" fn(i64, i64, i64, c_int, *const T, *const T, *mut f32) -> c_int;
 
 impl Element for bf16 {
     const ZERO: Self = bf16::ZERO;
+    const BRGEMM: Brgemm<Self> = ffi::qtuner_models_brgemm_bf16;
 
     #[inline(always)]
     unsafe fn widened(from: &[Self]) -> __m512 {
@@ -86,21 +82,11 @@ impl Element for bf16 {
         // SAFETY: see above.
         unsafe { pack::apart(right, columns, to) }
     }
-
-    unsafe fn multiply(
-        [m, n, k]: [i64; 3],
-        adds: c_int,
-        left: *const Self,
-        right: *const Self,
-        out: *mut f32,
-    ) -> c_int {
-        // SAFETY: as promised by the caller; the function catches exceptions.
-        unsafe { ffi::qtuner_models_brgemm_bf16(m, n, k, adds, left, right, out) }
-    }
 }
 
 impl Element for f32 {
     const ZERO: Self = 0.0;
+    const BRGEMM: Brgemm<Self> = ffi::qtuner_models_brgemm_f32;
 
     #[inline(always)]
     unsafe fn widened(from: &[Self]) -> __m512 {
@@ -138,16 +124,5 @@ impl Element for f32 {
 
     unsafe fn parted(right: &[Self], _: usize, to: &mut [Self]) {
         to.copy_from_slice(right);
-    }
-
-    unsafe fn multiply(
-        [m, n, k]: [i64; 3],
-        adds: c_int,
-        left: *const Self,
-        right: *const Self,
-        out: *mut f32,
-    ) -> c_int {
-        // SAFETY: as promised by the caller; the function catches exceptions.
-        unsafe { ffi::qtuner_models_brgemm_f32(m, n, k, adds, left, right, out) }
     }
 }

@@ -34,10 +34,10 @@ pub(super) fn multiply<T: Element>(
 }
 
 fn try_multiply<T: Element>(sum: Sum, sizes: [usize; 3], left: &[T], right: &[T], out: &mut [f32]) -> bool {
-    let sizes = sizes.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
+    let [m, n, k] = sizes.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
     let adds = (sum == Sum::Added).into();
     // SAFETY: `multiply` has checked the slices, which live until the function returns.
-    unsafe { T::multiply(sizes, adds, left.as_ptr(), right.as_ptr(), out.as_mut_ptr()) == 0 }
+    unsafe { T::BRGEMM(m, n, k, adds, left.as_ptr(), right.as_ptr(), out.as_mut_ptr()) == 0 }
 }
 
 /// Gives back what the CPU may hold for products.

@@ -2,8 +2,8 @@
 //!
 //! Scores are never kept: they are made tile by tile, of 64 queries and 128 keys, in the second-level cache, and again for the
 //! gradient. Sums of products are f32, and so are scores and weights until a product takes them; tiles of keys behind all
-//! queries are left out. libtorch's own operator does the same with products of MKL, which convert bf16 to f32 where there is no AMX, and on
-//! some CPUs use half of the vectors.
+//! queries are left out. libtorch's own operator does the same with products of MKL, which convert bf16 to f32 where there is
+//! no AMX, and on some CPUs use half of the vectors.
 //!
 //! | module | what |
 //! |---|---|
@@ -41,73 +41,37 @@ pub(super) fn is_available() -> bool {
     vector::is_available() && gemm::is_available()
 }
 
-/// Tasks `begin..end` of a call: blocks of keys; 0, or 1 after a panic.
+/// The tasks are blocks of keys.
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_models_attention_pack(call: *const Call, begin: i64, end: i64) -> c_int {
-    // SAFETY: see `run`.
-    run(
-        call,
-        begin,
-        end,
-        [
-            |call, task| unsafe { pack::pack::<f32>(call, task) },
-            |call, task| unsafe { pack::pack::<bf16>(call, task) },
-        ],
-    )
+    run(call, begin, end, [pack::pack::<f32>, pack::pack::<bf16>])
 }
 
-/// Tasks `begin..end` of a call: blocks of queries; 0, or 1 after a panic.
+/// The tasks are blocks of queries.
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_models_attention_forward(call: *const Call, begin: i64, end: i64) -> c_int {
-    // SAFETY: see `run`.
-    run(
-        call,
-        begin,
-        end,
-        [
-            |call, task| unsafe { forward::forward::<f32>(call, task) },
-            |call, task| unsafe { forward::forward::<bf16>(call, task) },
-        ],
-    )
+    run(call, begin, end, [forward::forward::<f32>, forward::forward::<bf16>])
 }
 
-/// Tasks `begin..end` of a call: query heads; 0, or 1 after a panic.
+/// The tasks are query heads.
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_models_attention_backward(call: *const Call, begin: i64, end: i64) -> c_int {
-    // SAFETY: see `run`.
-    run(
-        call,
-        begin,
-        end,
-        [
-            |call, task| unsafe { backward::backward::<f32>(call, task) },
-            |call, task| unsafe { backward::backward::<bf16>(call, task) },
-        ],
-    )
+    run(call, begin, end, [backward::backward::<f32>, backward::backward::<bf16>])
 }
 
-/// Tasks `begin..end` of a call: blocks of keys; 0, or 1 after a panic.
+/// The tasks are blocks of keys.
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_models_attention_add_heads(call: *const Call, begin: i64, end: i64) -> c_int {
-    // SAFETY: see `run`.
-    run(
-        call,
-        begin,
-        end,
-        [
-            |call, task| unsafe { backward::add_heads::<f32>(call, task) },
-            |call, task| unsafe { backward::add_heads::<bf16>(call, task) },
-        ],
-    )
+    run(call, begin, end, [backward::add_heads::<f32>, backward::add_heads::<bf16>])
 }
 
 /// `c10::ScalarType::BFloat16`; any other dtype is f32 here.
 const BFLOAT16: i32 = 15;
 
 /// A stage of a call in f32, and in bf16.
-type Stage = [fn(&Call, usize); 2];
+type Stage = [unsafe fn(&Call, usize); 2];
 
-/// No panic crosses into C++.
+/// Tasks `begin..end` of a call; 0, or 1 after a panic, none of which crosses into C++.
 ///
 /// C++ calls this only after `is_available`, with a call whose memory is there, and with each task once; so a task has its
 /// instructions, memory of its dtype, and its results for itself.
@@ -116,7 +80,10 @@ fn run(call: *const Call, begin: i64, end: i64, stage: Stage) -> c_int {
     let call = unsafe { &*call };
     let task = stage[usize::from(call.dtype == BFLOAT16)];
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        (size(begin)..size(end)).for_each(|number| task(call, number));
+        for number in size(begin)..size(end) {
+            // SAFETY: see above.
+            unsafe { task(call, number) };
+        }
         gemm::release();
     }));
     c_int::from(outcome.is_err())

@@ -3,30 +3,30 @@
 
 use super::element::Element;
 use super::exp::exp;
-use super::{Job, vectorize};
+use super::{Call, Cut, Job, vectorize};
 use std::ffi::c_void;
 use std::ops::Range;
 use std::slice;
 
-/// `y`, or the gradients of `gate` (as `y`) and `up` if there is one of `y`; all of one dtype and `elements`, with `chunk` in a
-/// task; mirrored in `elementwise.cpp`, which owns the memory until the call returns.
+/// `y`, or the gradients of `gate` (as `y`) and `up` if there is one of `y`; all of one dtype, with rows of one element; mirrored
+/// in `elementwise.cpp`.
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct GateCall {
+    cut: Cut,
     gate: *const c_void,
     up: *const c_void,
     grad: *const c_void,
     y: *mut c_void,
     grad_up: *mut c_void,
-    pub(super) dtype: i32,
-    pub(super) elements: i64,
-    pub(super) chunk: i64,
 }
 
-impl GateCall {
-    /// # Safety
-    /// The memory is there, of this dtype, and nothing else refers to these elements of `y` and `grad_up`, or writes the others.
-    pub(super) unsafe fn run<T: Element>(&self, elements: Range<usize>) {
+impl Call for GateCall {
+    fn cut(&self) -> &Cut {
+        &self.cut
+    }
+
+    unsafe fn run<T: Element>(&self, elements: Range<usize>) {
         let (at, len) = (elements.start, elements.len());
         // SAFETY: as promised by the caller.
         let (gate, up, y) = unsafe {

@@ -2,32 +2,31 @@
 
 use super::element::Element;
 use super::exp::exp;
-use super::{Job, LANES, size, vectorize};
+use super::{Call, Cut, Job, LANES, size, vectorize};
 use std::ffi::c_void;
 use std::ops::Range;
 use std::slice;
 
 /// `losses [rows]` of `logits [rows, vocab]` against `targets [rows]`, all within the vocabulary, and, if it is not null, the
-/// `gradient` of `weight` times their sum, in the dtype of the logits; all contiguous, with `chunk` rows in a task; mirrored in
-/// `elementwise.cpp`, which owns the memory until the call returns.
+/// `gradient` of `weight` times their sum, in the dtype of the logits; all contiguous; mirrored in `elementwise.cpp`.
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct LossesCall {
+    cut: Cut,
     logits: *const c_void,
     targets: *const i64,
     losses: *mut f32,
     gradient: *mut c_void,
-    pub(super) dtype: i32,
-    pub(super) rows: i64,
     vocab: i64,
-    pub(super) chunk: i64,
     weight: f32,
 }
 
-impl LossesCall {
-    /// # Safety
-    /// The memory is there, of this dtype, and nothing else refers to these rows of the results, or writes the others.
-    pub(super) unsafe fn run<T: Element>(&self, rows: Range<usize>) {
+impl Call for LossesCall {
+    fn cut(&self) -> &Cut {
+        &self.cut
+    }
+
+    unsafe fn run<T: Element>(&self, rows: Range<usize>) {
         let vocab = size(self.vocab);
         for row in rows {
             // SAFETY: as promised by the caller.

@@ -15,6 +15,7 @@ mod losses;
 mod norm;
 mod rotation;
 
+use self::element::Element;
 use self::gate::GateCall;
 use self::losses::LossesCall;
 use self::norm::NormCall;
@@ -30,83 +31,68 @@ const BFLOAT16: i32 = 15;
 /// Lanes of a sum.
 const LANES: usize = 16;
 
-/// Tasks `begin..end` of a call; 0, or 1 after a panic.
+/// How a call is cut into tasks; mirrored in `elementwise.cpp`.
+#[repr(C)]
+#[derive(Debug)]
+struct Cut {
+    /// What there is.
+    rows: i64,
+    /// What a task has of it, at most.
+    chunk: i64,
+    /// `c10::ScalarType` of activations.
+    dtype: i32,
+}
+
+/// A call, as C++ makes it, which owns all memory until it returns.
+trait Call {
+    fn cut(&self) -> &Cut;
+
+    /// Does it for some rows.
+    ///
+    /// # Safety
+    /// The memory is there, of this dtype, and nothing else refers to these rows of the results, or writes the others.
+    unsafe fn run<T: Element>(&self, rows: Range<usize>);
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_models_norm(call: *const NormCall, begin: i64, end: i64) -> c_int {
-    // SAFETY: C++ passes a pointer to a call on its stack.
-    let call = unsafe { &*call };
-    fenced(begin, end, |task| {
-        let rows = piece(call.rows, call.chunk, task);
-        // SAFETY: C++ holds all memory of the call until it returns, of this dtype, and each task writes other rows.
-        unsafe {
-            match call.dtype {
-                BFLOAT16 => call.run::<bf16>(rows),
-                _ => call.run::<f32>(rows),
-            }
-        }
-    })
+    run(call, begin, end)
 }
 
-/// Tasks `begin..end` of a call; 0, or 1 after a panic.
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_models_gate(call: *const GateCall, begin: i64, end: i64) -> c_int {
-    // SAFETY: C++ passes a pointer to a call on its stack.
-    let call = unsafe { &*call };
-    fenced(begin, end, |task| {
-        let elements = piece(call.elements, call.chunk, task);
-        // SAFETY: as above, for elements.
-        unsafe {
-            match call.dtype {
-                BFLOAT16 => call.run::<bf16>(elements),
-                _ => call.run::<f32>(elements),
-            }
-        }
-    })
+    run(call, begin, end)
 }
 
-/// Tasks `begin..end` of a call; 0, or 1 after a panic.
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_models_rotation(call: *const RotationCall, begin: i64, end: i64) -> c_int {
-    // SAFETY: C++ passes a pointer to a call on its stack.
-    let call = unsafe { &*call };
-    fenced(begin, end, |task| {
-        let rows = piece(call.rows, call.chunk, task);
-        // SAFETY: as above.
-        unsafe {
-            match call.dtype {
-                BFLOAT16 => call.run::<bf16>(rows),
-                _ => call.run::<f32>(rows),
-            }
-        }
-    })
+    run(call, begin, end)
 }
 
-/// Tasks `begin..end` of a call; 0, or 1 after a panic.
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_models_losses(call: *const LossesCall, begin: i64, end: i64) -> c_int {
+    run(call, begin, end)
+}
+
+/// Tasks `begin..end` of a call; 0, or 1 after a panic, none of which crosses into C++.
+fn run(call: *const impl Call, begin: i64, end: i64) -> c_int {
     // SAFETY: C++ passes a pointer to a call on its stack.
     let call = unsafe { &*call };
-    fenced(begin, end, |task| {
-        let rows = piece(call.rows, call.chunk, task);
-        // SAFETY: as above.
-        unsafe {
-            match call.dtype {
-                BFLOAT16 => call.run::<bf16>(rows),
-                _ => call.run::<f32>(rows),
+    let &Cut { rows, chunk, dtype } = call.cut();
+    let (count, chunk) = (size(rows), size(chunk));
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        for task in size(begin)..size(end) {
+            let rows = task * chunk..count.min((task + 1) * chunk);
+            // SAFETY: C++ holds all memory of the call, of this dtype, and gives each task to one thread.
+            unsafe {
+                match dtype {
+                    BFLOAT16 => call.run::<bf16>(rows),
+                    _ => call.run::<f32>(rows),
+                }
             }
         }
-    })
-}
-
-/// No panic crosses into C++.
-fn fenced(begin: i64, end: i64, task: impl Fn(usize)) -> c_int {
-    c_int::from(catch_unwind(AssertUnwindSafe(|| (size(begin)..size(end)).for_each(task))).is_err())
-}
-
-/// What the task with this number does.
-fn piece(count: i64, chunk: i64, task: usize) -> Range<usize> {
-    let (count, chunk) = (size(count), size(chunk));
-    task * chunk..count.min((task + 1) * chunk)
+    }));
+    c_int::from(outcome.is_err())
 }
 
 /// Sizes are never negative.

@@ -4,7 +4,7 @@
 //! is `r (g - n mean(g n))`.
 
 use super::element::Element;
-use super::{Job, LANES, size, vectorize};
+use super::{Call, Cut, Job, LANES, size, vectorize};
 use std::ffi::c_void;
 use std::ops::Range;
 use std::slice;
@@ -12,27 +12,27 @@ use std::slice;
 /// `1 + w` in place of `w`; mirrored in `elementwise.cpp`.
 const ONE_PLUS: i32 = 1;
 
-/// `y [rows, width]`, the norm of `x`, or the gradient of `x` if there is one of the norm; all of one dtype, contiguous, with
-/// `chunk` rows in a task; mirrored in `elementwise.cpp`, which owns the memory until the call returns.
+/// `y [rows, width]`, the norm of `x`, or the gradient of `x` if there is one of the norm; all of one dtype, contiguous; mirrored
+/// in `elementwise.cpp`.
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct NormCall {
+    cut: Cut,
     x: *const c_void,
     weight: *const c_void,
     grad: *const c_void,
     y: *mut c_void,
-    pub(super) dtype: i32,
-    style: i32,
-    pub(super) rows: i64,
     width: i64,
-    pub(super) chunk: i64,
+    style: i32,
     eps: f32,
 }
 
-impl NormCall {
-    /// # Safety
-    /// The memory is there, of this dtype, and nothing else refers to these rows of `y`, or writes the others.
-    pub(super) unsafe fn run<T: Element>(&self, rows: Range<usize>) {
+impl Call for NormCall {
+    fn cut(&self) -> &Cut {
+        &self.cut
+    }
+
+    unsafe fn run<T: Element>(&self, rows: Range<usize>) {
         let width = size(self.width);
         let (at, len) = (rows.start * width, rows.len() * width);
         // SAFETY: as promised by the caller.

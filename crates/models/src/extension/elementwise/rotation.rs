@@ -1,7 +1,7 @@
 //! Rotations of a head's dimensions in pairs, those of its first half with those of the second.
 
 use super::element::Element;
-use super::{Job, size, vectorize};
+use super::{Call, Cut, Job, size, vectorize};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -11,17 +11,15 @@ use std::slice;
 const BACKWARD: i32 = 1;
 
 /// `y [batch, times, heads, width]`, contiguous, from `x [batch, heads, times, width]` with rows of these strides, and `cos` and
-/// `sin [batch or 1, times, width]`; all of one dtype, with `chunk` rows in a task; mirrored in `elementwise.cpp`, which owns the
-/// memory until the call returns.
+/// `sin [batch or 1, times, width]`; all of one dtype; mirrored in `elementwise.cpp`.
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct RotationCall {
+    cut: Cut,
     x: *const c_void,
     cos: *const c_void,
     sin: *const c_void,
     y: *mut c_void,
-    pub(super) dtype: i32,
-    direction: i32,
     /// Elements from one text, one head and one row to the next.
     strides: [i64; 3],
     /// Elements from one text and one row to the next.
@@ -29,14 +27,15 @@ pub(super) struct RotationCall {
     times: i64,
     heads: i64,
     width: i64,
-    pub(super) rows: i64,
-    pub(super) chunk: i64,
+    direction: i32,
 }
 
-impl RotationCall {
-    /// # Safety
-    /// The memory is there, of this dtype, and nothing else refers to these rows of `y`, or writes the others.
-    pub(super) unsafe fn run<T: Element>(&self, rows: Range<usize>) {
+impl Call for RotationCall {
+    fn cut(&self) -> &Cut {
+        &self.cut
+    }
+
+    unsafe fn run<T: Element>(&self, rows: Range<usize>) {
         vectorize(Rotations::<T> { call: self, rows, of: PhantomData });
     }
 }

@@ -163,6 +163,7 @@ fn what_is_not_of_this_kind_is_left_to_libtorch() {
     let rotation = |x: &Tensor, angles: &Tensor| rotate(x, angles, angles).expect("no error").is_some();
     assert!(rotation(&x, &angles));
     assert!(!rotation(&x, &angles.narrow(2, 0, 1)), "one angle for all");
+    assert!(!rotation(&x, &angles.detach().set_requires_grad(true)), "angles that are trained");
     assert!(!rotation(&x.narrow(3, 0, 5), &angles.narrow(3, 0, 5)), "an odd width");
 }
 
