@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use super::simd;
 
-/// The environment variable that overrides detection: `portable`, `avx2`, `avx512` or `neon`.
+/// The environment variable that overrides detection: `portable`, `avx2`, `avx512`, `amx` or `neon`.
 pub(crate) const ISA_VARIABLE: &str = "QTUNER_ISA";
 
 /// A set of instructions that the kernels are written for.
@@ -18,6 +18,8 @@ pub(crate) enum Isa {
     Avx2,
     /// AVX-512 F, BW, VL and DQ.
     Avx512,
+    /// AVX-512 with BF16, and AMX with bf16, under Linux.
+    Amx,
     /// NEON, what every 64-bit Arm CPU has.
     Neon,
 }
@@ -37,7 +39,7 @@ impl fmt::Display for IsaError {
             Self::Unknown(name) => {
                 write!(
                     f,
-                    "{ISA_VARIABLE}={name:?} is none of portable, avx2, avx512 and neon; correct or unset it"
+                    "{ISA_VARIABLE}={name:?} is none of portable, avx2, avx512, amx and neon; correct or unset it"
                 )
             }
             Self::Unavailable(isa) => {
@@ -59,6 +61,7 @@ impl fmt::Display for Isa {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
             Self::Neon => "neon",
         })
     }
@@ -72,6 +75,7 @@ impl FromStr for Isa {
             "portable" => Ok(Self::Portable),
             "avx2" => Ok(Self::Avx2),
             "avx512" => Ok(Self::Avx512),
+            "amx" => Ok(Self::Amx),
             "neon" => Ok(Self::Neon),
             _ => Err(IsaError::Unknown(name.to_owned())),
         }
@@ -81,7 +85,7 @@ impl FromStr for Isa {
 impl Isa {
     /// Every set the CPU has, the plainest first.
     pub(crate) fn available() -> Vec<Self> {
-        let all = [Self::Portable, Self::Avx2, Self::Avx512, Self::Neon];
+        let all = [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx, Self::Neon];
         all.into_iter().filter(|isa| simd::supported(*isa)).collect()
     }
 
@@ -128,13 +132,13 @@ mod tests {
     fn an_unknown_name_is_an_error_that_lists_the_names() {
         let error = IsaError::Unknown("sse9".to_owned());
         assert_eq!(Isa::choose("sse9"), Err(error.clone()));
-        assert!(error.to_string().contains("portable, avx2, avx512 and neon"));
+        assert!(error.to_string().contains("portable, avx2, avx512, amx and neon"));
     }
 
     #[test]
     fn a_set_the_cpu_lacks_is_an_error_that_lists_the_rest() {
         assert!(IsaError::Unavailable(Isa::Avx512).to_string().contains("only portable"));
-        for isa in [Isa::Avx2, Isa::Avx512, Isa::Neon] {
+        for isa in [Isa::Avx2, Isa::Avx512, Isa::Amx, Isa::Neon] {
             if !Isa::available().contains(&isa) {
                 assert_eq!(Isa::choose(&isa.to_string()), Err(IsaError::Unavailable(isa)));
             }

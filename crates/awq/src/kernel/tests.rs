@@ -292,6 +292,9 @@ fn products_are_right_and_do_not_depend_on_threads_at_every_edge_of_the_blocking
             check_layer::<bf16>(&layer, rows, &mut random);
         }
     }
+    // Enough blocks of the largest size for two threads.
+    let layer = Layer::random([32, 1032, 32], 0, &mut random);
+    check_layer::<bf16>(&layer, 1030, &mut random);
 }
 
 #[test]
@@ -398,7 +401,7 @@ fn check_infinities<T: Number>(random: &mut Random) {
     for group_size in [32, 24, 3] {
         let layer = Layer::random([96, 40, group_size], 0, random);
         let packed = layer.packed();
-        for rows in [2, 4, 12] {
+        for rows in [2, 4, 12, 70] {
             let mut x = random.numbers::<T>(rows * 96);
             let mut grad_y = random.numbers::<T>(rows * 40);
             x[5] = T::from_f64(f64::INFINITY);

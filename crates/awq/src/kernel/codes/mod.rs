@@ -11,6 +11,8 @@
 mod direct;
 mod panel;
 mod piece;
+mod stepwise;
+mod tiled;
 mod zeros;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -9,7 +9,10 @@ use super::direct::Direct;
 use super::panel::Paneled;
 use crate::kernel::packed::{Packed, STRIP_COLUMNS, Segment, Strip};
 use crate::kernel::parts::{Piece, Sums};
-use crate::kernel::simd::{Aligned, CodePairs, Operation, Simd};
+use crate::kernel::simd::{Aligned, Arithmetic, CodePairs, Operation, Simd};
+
+/// From so many rows on, AMX is faster than the registers.
+const FEWEST_TILED_ROWS: usize = 2;
 
 /// Adds a piece's products to `sums`, `[strips, M]`, which are zero.
 pub(super) struct PieceTask<'a> {
@@ -35,6 +38,7 @@ impl Operation for PieceTask<'_> {
     fn run<S: Simd>(mut self, simd: S) -> Outcome {
         let Some(pairs) = simd.pairs() else { return Outcome::NotThisWay };
         match self.rows {
+            FEWEST_TILED_ROWS.. if pairs.amx().is_some() => pairs.vectorize_codes(Paneled(&mut self)),
             1 => self.direct::<_, 1>(pairs),
             2 => self.direct::<_, 2>(pairs),
             3 => self.direct::<_, 3>(pairs),

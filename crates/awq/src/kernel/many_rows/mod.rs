@@ -1,31 +1,28 @@
-//! Products with many activation rows, as in training: tiles of the weight become f32 panels in cache, and a
-//! register-tiled multiplication runs over them.
+//! Products with many activation rows, as in training: tiles of the weight become panels in cache, and a register-tiled
+//! multiplication runs over them.
 //!
 //! `C [M, N] = A [M, K] * B [K, N]`, where `B` is `W [I, O]` in the forward pass and `W^T [O, I]` for the gradient.
-//! A task owns `ROWS x COLUMNS` of `C`; the sums over `STEPS` steps along `K` are made in registers, then
-//! added. A step is one term, or two where bf16 is multiplied in pairs.
+//! A task owns a block of `C`; the sums over some steps along `K` are made in registers, then added. A step is one term, or
+//! two where bf16 is multiplied in pairs.
 
 mod nibbles;
 mod panels;
+mod stepwise;
+mod tiled;
 mod workspace;
 
 #[cfg(test)]
 pub(crate) use self::panels::transposed_panel;
-use self::panels::{Fill, Order, Weight};
+use self::panels::{Order, Weight};
 use self::workspace::Workspace;
 use super::element::Element;
 use super::isa::Isa;
 use super::output::Tiles;
 use super::packed::{Packed, STRIP_COLUMNS};
-use super::panel::{PANEL, Sweep};
 use super::parallel::ParallelFor;
-use super::simd::{Aligned, Arithmetic, Operation, PackLeft, Simd, Single, dispatch};
+use super::simd::{Aligned, Arithmetic, Operation, PackLeft, Simd, Single, TILE, dispatch};
 
-/// Rows of `C` in a task.
-const ROWS: usize = 256;
-/// Columns of `C` in a task.
-const COLUMNS: usize = 256;
-/// Steps that are summed in registers.
+/// The most steps that are summed in registers.
 const STEPS: usize = 256;
 /// Terms in as many steps, at most.
 const DEPTH: usize = 2 * STEPS;
@@ -63,20 +60,59 @@ fn in_tasks<T: Element>(
     pool: &dyn ParallelFor,
     isa: Isa,
 ) {
-    let tiles = Tiles::new(c, weight.columns(), ROWS, COLUMNS);
+    let [height, width] = match isa {
+        Isa::Amx if T::IS_BF16 => tiled::size(c.len(), weight.columns(), pool.threads()),
+        _ => stepwise::SIZE,
+    };
+    let tiles = Tiles::new(c, weight.columns(), height, width);
     pool.run(tiles.len(), &|task| {
         let (down, across) = tiles.position(task);
         let c = tiles.take(task);
-        dispatch(isa, Task { a, weight, bias, row: down * ROWS, column: across * COLUMNS, c });
+        let columns = c.first().map_or(0, |row| row.len());
+        let block =
+            Block { weight, row: down * height, rows: c.len(), column: across * width, columns, width };
+        dispatch(isa, Task { a, block, bias, c });
     });
+}
+
+/// The part of `C` that a task makes.
+#[derive(Debug, Clone, Copy)]
+struct Block<'a> {
+    weight: &'a Weight<'a>,
+    row: usize,
+    rows: usize,
+    column: usize,
+    columns: usize,
+    /// Columns of a block that is not the last one in its row.
+    width: usize,
+}
+
+impl Block<'_> {
+    /// Rows of a strip's sums: those of the block, and what fills up tiles.
+    fn height(&self) -> usize {
+        self.rows.next_multiple_of(TILE)
+    }
+
+    /// The sums of the block, strip by strip and row by row; returns the terms of a step.
+    #[inline(always)]
+    fn multiply<L, A: Arithmetic + PackLeft<L>>(
+        self,
+        a: &[L],
+        arithmetic: A,
+        workspace: &mut Workspace,
+    ) -> usize {
+        match arithmetic.amx() {
+            Some(amx) => tiled::multiply(self, a, arithmetic, amx, workspace),
+            None => stepwise::multiply(self, a, arithmetic, workspace),
+        }
+        A::TERMS
+    }
 }
 
 struct Task<'a, T> {
     a: &'a [T],
-    weight: &'a Weight<'a>,
+    block: Block<'a>,
     bias: Option<&'a [f32]>,
-    row: usize,
-    column: usize,
     c: Vec<&'a mut [T]>,
 }
 
@@ -85,65 +121,26 @@ impl<T: Element> Operation for Task<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let a = self.a;
-        if let (Some(a), Some(pairs)) = (T::as_bf16(a), simd.pairs()) {
-            self.multiply(a, pairs);
-        } else {
-            self.multiply(a, Single(simd));
-        }
-    }
-}
-
-impl<T: Element> Task<'_, T> {
-    #[inline(always)]
-    fn multiply<L, A: Arithmetic + PackLeft<L>>(self, a: &[L], arithmetic: A) {
-        let rows = self.c.len();
-        let columns = self.c.first().map_or(0, |row| row.len());
-        let depth = self.weight.depth();
-        let mut workspace = Workspace::take(rows);
-        for first in (0..depth).step_by(STEPS * A::TERMS) {
-            let count = (STEPS * A::TERMS).min(depth - first);
-            for (row, to) in workspace.a.iter_mut().enumerate().take(rows) {
-                arithmetic.pack_left(&a[(self.row + row) * depth + first..][..count], &mut to.0);
-            }
-            for column in (0..columns).step_by(UNPACKED) {
-                let width = UNPACKED.min(columns - column);
-                let ahead = self.weight.ahead(arithmetic, first, column, columns);
-                arithmetic.vectorize(Fill {
-                    weight: self.weight,
-                    first,
-                    count,
-                    column: self.column + column,
-                    width,
-                    ahead,
-                    tables: &mut workspace.tables,
-                    panels: &mut workspace.panels,
-                });
-                for (index, panel) in workspace.panels.chunks_exact(STEPS).enumerate() {
-                    if index * PANEL < width {
-                        arithmetic.vectorize(Sweep {
-                            a: &workspace.a[..rows],
-                            panel: &panel[..count.div_ceil(A::TERMS)],
-                            column: column + index * PANEL,
-                            c: &mut workspace.c[..rows],
-                        });
+        let Self { a, block, bias, c } = self;
+        let mut workspace = Workspace::take();
+        let terms = match (T::as_bf16(a), simd.pairs()) {
+            (Some(a), Some(pairs)) => block.multiply(a, pairs, &mut workspace),
+            _ => block.multiply(a, Single(simd), &mut workspace),
+        };
+        for (row, c) in c.into_iter().enumerate() {
+            for (strip, c) in c.chunks_mut(STRIP_COLUMNS).enumerate() {
+                let column = block.column + strip * STRIP_COLUMNS;
+                let mut sums: Aligned<STRIP_COLUMNS> = workspace.c[strip * block.height() + row];
+                if block.weight.order_at(terms, column) == Order::Nibbles {
+                    sums = simd.by_column(&sums);
+                }
+                if let Some(bias) = bias {
+                    for (sum, bias) in sums.0.iter_mut().zip(&bias[column..]) {
+                        *sum += bias;
                     }
                 }
+                T::narrow(simd, &sums.0[..c.len()], c);
             }
-        }
-        for (row, sums) in self.c.into_iter().zip(&mut workspace.c) {
-            for (index, sums) in sums.0.as_chunks_mut().0.iter_mut().enumerate() {
-                let column = self.column + index * STRIP_COLUMNS;
-                if self.weight.order_at(arithmetic, column) == Order::Nibbles {
-                    *sums = arithmetic.simd().by_column(&Aligned(*sums)).0;
-                }
-            }
-            if let Some(bias) = self.bias {
-                for (sum, bias) in sums.0.iter_mut().zip(&bias[self.column..][..columns]) {
-                    *sum += bias;
-                }
-            }
-            T::narrow(arithmetic.simd(), &sums.0[..columns], row);
         }
         workspace.put_back();
     }

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::nibbles::unpack;
-use super::{COLUMNS, DEPTH, STEPS, UNPACKED};
+use super::{Block, DEPTH, UNPACKED};
 use crate::kernel::packed::{Packed, STRIP_COLUMNS, STRIP_WORDS, Strip, WORD_COLUMNS};
-use crate::kernel::panel::PANEL;
+use crate::kernel::panel::{PANEL, PANELS};
 use crate::kernel::simd::{Aligned, Arithmetic, Job, Simd};
 use crate::kernel::weights::{Columns, Tables, transpose};
 
@@ -28,33 +28,17 @@ impl Weight<'_> {
     }
 
     /// The order of the columns from `column` on, a multiple of `UNPACKED`: they are unpacked fastest by nibble, which takes
-    /// full strips, and groups that fill steps.
-    pub(super) fn order_at<A: Arithmetic>(&self, _: A, column: usize) -> Order {
+    /// full strips, and groups that fill steps of so many terms.
+    pub(super) fn order_at(&self, terms: usize, column: usize) -> Order {
         match self {
             Self::Forward(packed)
                 if column + UNPACKED <= packed.out_features()
-                    && packed.group_size().is_multiple_of(A::TERMS) =>
+                    && packed.group_size().is_multiple_of(terms) =>
             {
                 Order::Nibbles
             }
             _ => Order::Columns,
         }
-    }
-
-    /// How far behind each word of the block of rows from `first` and columns from `column` on lies the word of the block
-    /// that comes next in a task of `width` columns, or presumably in the next task; none forward, where runs fetch each other.
-    pub(super) fn ahead<A: Arithmetic>(&self, _: A, first: usize, column: usize, width: usize) -> usize {
-        let Self::Transposed(packed) = self else { return 0 };
-        let row_words = packed.row_words();
-        let start = column * row_words + first / WORD_COLUMNS;
-        let next = if column + UNPACKED < width {
-            start + UNPACKED * row_words
-        } else if first + STEPS * A::TERMS < packed.out_features() {
-            (first + STEPS * A::TERMS) / WORD_COLUMNS
-        } else {
-            COLUMNS * row_words
-        };
-        next.wrapping_sub(start)
     }
 
     /// `N`.
@@ -75,24 +59,22 @@ pub(super) enum Order {
     Nibbles,
 }
 
-/// Unpacks rows `first ..+ count` and columns `column ..+ width` of the matrix; `first` is a multiple of `STEPS`,
-/// `column` of `UNPACKED`. Beyond `width`, panels hold numbers without meaning.
+/// Unpacks rows `first ..+ count` of the matrix in the columns of a block from `column` on; `first` is a multiple of the steps of
+/// the panels, and of `UNPACKED`, as is `column`. Beyond the columns of the block, panels hold numbers without meaning.
 pub(super) struct Fill<'a> {
-    pub(super) weight: &'a Weight<'a>,
+    pub(super) block: Block<'a>,
     pub(super) first: usize,
     pub(super) count: usize,
     pub(super) column: usize,
-    pub(super) width: usize,
-    /// See [`Weight::ahead`].
-    pub(super) ahead: usize,
     pub(super) tables: &'a mut [Tables; DEPTH / UNPACKED],
+    /// `PANELS` of equal length.
     pub(super) panels: &'a mut [Aligned<PANEL>],
 }
 
 impl Job for Fill<'_> {
     #[inline(always)]
     fn run<A: Arithmetic>(self, arithmetic: A) {
-        match self.weight {
+        match self.block.weight {
             Weight::Forward(packed) => self.forward(arithmetic, packed),
             Weight::Transposed(packed) => self.transposed(arithmetic, packed),
         }
@@ -100,13 +82,35 @@ impl Job for Fill<'_> {
 }
 
 impl Fill<'_> {
+    /// Steps of a panel.
+    fn steps(&self) -> usize {
+        self.panels.len() / PANELS
+    }
+
+    /// How far behind each word of these rows and columns lies the word of those that come next in the task, or presumably in the
+    /// next task, for the transposed weight; forward, runs fetch each other.
+    fn ahead<A: Arithmetic>(&self, _: A, packed: &Packed<'_>) -> usize {
+        let row_words = packed.row_words();
+        let (column, next) = (self.column, self.first + self.steps() * A::TERMS);
+        let start = column * row_words + self.first / WORD_COLUMNS;
+        let next = if column + UNPACKED < self.block.columns {
+            start + UNPACKED * row_words
+        } else if next < packed.out_features() {
+            next / WORD_COLUMNS
+        } else {
+            self.block.width * row_words
+        };
+        next.wrapping_sub(start)
+    }
+
     #[inline(always)]
     fn forward<A: Arithmetic>(self, arithmetic: A, packed: &Packed<'_>) {
         let simd = arithmetic.simd();
-        let strip = packed.strip(self.column / STRIP_COLUMNS);
-        if self.weight.order_at(arithmetic, self.column) == Order::Nibbles {
+        let strip = packed.strip((self.block.column + self.column) / STRIP_COLUMNS);
+        if self.block.weight.order_at(A::TERMS, self.block.column + self.column) == Order::Nibbles {
             return unpack(arithmetic, packed, strip, self.first..self.first + self.count, self.panels);
         }
+        let steps = self.steps();
         for segment in packed.segments(self.first..self.first + self.count, DEPTH) {
             let columns = Columns::new(simd, packed, segment.group, strip);
             let end = segment.first + segment.count;
@@ -116,7 +120,7 @@ impl Fill<'_> {
                 let pair = A::TERMS == 2 && term == 0 && row + 1 < end;
                 let words = packed.code_strip(row, strip);
                 let next = if pair { packed.code_strip(row + 1, strip) } else { words };
-                for (index, panel) in self.panels.chunks_exact_mut(STEPS).enumerate() {
+                for (index, panel) in self.panels.chunks_exact_mut(steps).enumerate() {
                     let to = &mut panel[step].0;
                     for at in (0..PANEL).step_by(A::S::LANES) {
                         let to = &mut to[at..];
@@ -137,25 +141,19 @@ impl Fill<'_> {
     #[inline(always)]
     fn transposed<A: Arithmetic>(self, arithmetic: A, packed: &Packed<'_>) {
         let strips = self.count.div_ceil(STRIP_COLUMNS);
+        let (ahead, of_panel) = (self.ahead(arithmetic, packed), self.steps());
+        let (column, width) = (self.block.column + self.column, self.block.columns - self.column);
         for (index, tables) in self.tables.iter_mut().enumerate().take(strips) {
             let strip = packed.strip(self.first / STRIP_COLUMNS + index);
             let steps =
                 index * STRIP_COLUMNS / A::TERMS..(index * STRIP_COLUMNS + strip.columns()) / A::TERMS;
-            for (index, panel) in self.panels.chunks_exact_mut(STEPS).enumerate() {
+            for (index, panel) in self.panels.chunks_exact_mut(of_panel).enumerate() {
                 let start = index * PANEL;
-                if start >= self.width {
+                if start >= width {
                     break;
                 }
-                let rows = self.column + start..self.column + self.width.min(start + PANEL);
-                transposed_panel(
-                    arithmetic,
-                    packed,
-                    strip,
-                    rows,
-                    self.ahead,
-                    tables,
-                    &mut panel[steps.clone()],
-                );
+                let rows = column + start..column + width.min(start + PANEL);
+                transposed_panel(arithmetic, packed, strip, rows, ahead, tables, &mut panel[steps.clone()]);
             }
         }
     }

@@ -1,20 +1,23 @@
-//! What a task needs beside its operands: at most 700 KiB a thread, kept from task to task.
+//! What a task needs beside its operands, kept from task to task: at most 700 KiB a thread, with AMX 1.7 MiB.
 
 use std::cell::Cell;
 
-use super::{COLUMNS, DEPTH, STEPS, UNPACKED};
+use super::{DEPTH, STEPS, UNPACKED};
+use crate::kernel::packed::STRIP_COLUMNS;
 use crate::kernel::panel::PANEL;
-use crate::kernel::simd::Aligned;
+use crate::kernel::simd::{Aligned, TILE};
 use crate::kernel::weights::Tables;
 
 /// Buffers of one task.
 pub(super) struct Workspace {
     /// Rows of `A`, so many steps of each.
-    pub(super) a: Vec<Aligned<STEPS>>,
+    pub(super) steps: Vec<Aligned<STEPS>>,
+    /// Or tiles of `A`: those of sixteen rows along the depth, then those of the next sixteen.
+    pub(super) tiles: Vec<Aligned<TILE>>,
     /// `UNPACKED / PANEL` panels of `STEPS` rows.
     pub(super) panels: Vec<Aligned<PANEL>>,
-    /// Rows of sums, zero at first.
-    pub(super) c: Vec<Aligned<COLUMNS>>,
+    /// Sums, strip by strip and row by row.
+    pub(super) c: Vec<Aligned<STRIP_COLUMNS>>,
     /// Tables of the strips that make one depth.
     pub(super) tables: [Tables; DEPTH / UNPACKED],
 }
@@ -24,23 +27,26 @@ thread_local! {
 }
 
 impl Workspace {
-    /// This thread's, for a task of so many rows.
-    pub(super) fn take(rows: usize) -> Box<Self> {
+    /// This thread's.
+    pub(super) fn take() -> Box<Self> {
         let mut workspace = KEPT.take().unwrap_or_else(|| {
             Box::new(Self {
-                a: Vec::new(),
+                steps: Vec::new(),
+                tiles: Vec::new(),
                 panels: vec![Aligned([0.0; PANEL]); STEPS * UNPACKED / PANEL],
                 c: Vec::new(),
                 tables: std::array::from_fn(|_| Tables::new()),
             })
         });
-        if workspace.a.len() < rows {
-            workspace.a.resize(rows, Aligned([0.0; STEPS]));
-        }
-        workspace.c.clear();
-        workspace.c.resize(rows, Aligned([0.0; COLUMNS]));
         workspace.tables.iter_mut().for_each(Tables::forget);
         workspace
+    }
+
+    /// Makes a buffer at least so long; what it gets is filled.
+    pub(super) fn grow<T: Copy>(buffer: &mut Vec<T>, len: usize, fill: T) {
+        if buffer.len() < len {
+            buffer.resize(len, fill);
+        }
     }
 
     /// Keeps it for the thread's next task.

@@ -1,10 +1,12 @@
-//! The way for pairs of bf16 terms of a set that has none: a type without values.
+//! The way for pairs of bf16 terms of a set that has none, and the tiles of a CPU that has none: types without values.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
 
 use half::bf16;
 
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+pub(crate) use self::no_amx::{Amx, AmxSetUp};
 use super::{Aligned, Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd, Table};
 use crate::kernel::packed::{STRIP_COLUMNS, WORD_COLUMNS};
 
@@ -75,5 +77,41 @@ impl<S: Simd> CodePairs for Absent<S> {
     }
     fn by_nibble(self, _: &Aligned<STRIP_COLUMNS>) -> Aligned<STRIP_COLUMNS> {
         match self.0 {}
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+mod no_amx {
+    use std::convert::Infallible;
+
+    use crate::kernel::simd::{Aligned, Begin, TILE};
+
+    /// Never made.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Amx(Infallible);
+
+    /// Never made, either.
+    pub(crate) type AmxSetUp = Amx;
+
+    impl Amx {
+        #[cfg(target_arch = "x86_64")]
+        pub(crate) fn detect() -> Option<Self> {
+            None
+        }
+
+        pub(crate) fn set_up(self, _: usize) -> AmxSetUp {
+            self
+        }
+
+        pub(crate) fn add<const N: usize, const COLUMNS: usize>(
+            &self,
+            _: Begin,
+            _: &[Aligned<TILE>],
+            _: &[Aligned<N>],
+            _: &mut [Aligned<COLUMNS>],
+            _: usize,
+        ) {
+            match self.0 {}
+        }
     }
 }

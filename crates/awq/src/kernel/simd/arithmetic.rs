@@ -4,7 +4,7 @@
 //! takes a vector of four-byte lanes of the right one: one f32 term each, or two bf16 terms, the first in the lower
 //! half. Both are kept as f32, whose bits are what counts.
 
-use super::{Aligned, Operation, Simd, Table};
+use super::{Aligned, Amx, Operation, Simd, Table};
 use crate::kernel::element::Element;
 use crate::kernel::packed::WORD_COLUMNS;
 
@@ -23,6 +23,11 @@ pub(crate) trait Arithmetic: Copy {
 
     /// The instruction set.
     fn simd(self) -> Self::S;
+    /// Products of whole tiles of its steps, if the CPU has such.
+    #[inline(always)]
+    fn amx(self) -> Option<Amx> {
+        None
+    }
     /// Runs `job` with the instructions it needs.
     fn vectorize(self, job: impl Job);
     /// Writes the right side of term `term` of a step; a step's terms are written in order.

@@ -7,16 +7,18 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::avx512_bf16::Bf16Pairs;
-use super::{Aligned, CODE_OFFSET, Lanes, Operation, Simd, Table};
+use super::{Aligned, Amx, CODE_OFFSET, Lanes, Operation, Simd, Table};
 use crate::kernel::packed::{
     COLUMN_SHIFT, NIBBLE_COLUMN, Rounding, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS,
 };
 
 const LANES: usize = 16;
 
-/// Proof that the CPU has the set; made by [`Avx512::detect`] alone.
+/// Proof that the CPU has the set; made by [`Avx512::detect`] and [`Avx512::with_amx`] alone.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512 {
+    amx: Option<Amx>,
+}
 
 impl Avx512 {
     /// The proof, if the CPU has the set.
@@ -28,7 +30,19 @@ impl Avx512 {
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
-        found.then_some(Self(()))
+        found.then_some(Self { amx: None })
+    }
+
+    /// The proof that it has AMX, too.
+    pub(crate) fn with_amx() -> Option<Self> {
+        let simd = Self::detect()?;
+        Bf16Pairs::detect(simd)?;
+        Amx::detect().map(|amx| Self { amx: Some(amx) })
+    }
+
+    /// AMX, if it was asked for.
+    pub(super) fn amx(self) -> Option<Amx> {
+        self.amx
     }
 }
 

@@ -8,7 +8,7 @@ use half::bf16;
 
 use super::arithmetic::{Arithmetic, Job, PackLeft};
 use super::avx512::Avx512;
-use super::{Aligned, Simd, Table};
+use super::{Aligned, Amx, Simd, Table};
 use crate::kernel::packed::WORD_COLUMNS;
 use crate::kernel::rounding::round_bf16;
 
@@ -30,6 +30,11 @@ impl Arithmetic for Bf16Pairs {
     #[inline(always)]
     fn simd(self) -> Avx512 {
         self.0
+    }
+
+    #[inline(always)]
+    fn amx(self) -> Option<Amx> {
+        self.0.amx()
     }
 
     #[inline(always)]

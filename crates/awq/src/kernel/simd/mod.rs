@@ -5,6 +5,8 @@
 //! A value of a [`Simd`] type is the proof that the CPU has the instructions.
 
 mod absent;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 mod arithmetic;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -23,6 +25,10 @@ mod strip_rows;
 use half::{bf16, f16};
 
 pub(crate) use self::absent::Absent;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+pub(crate) use self::absent::{Amx, AmxSetUp};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use self::amx::{Amx, AmxSetUp};
 pub(crate) use self::arithmetic::{Arithmetic, Job, PackLeft, Single};
 pub(crate) use self::codes::{CodeJob, CodePairs, Words};
 pub(crate) use self::portable::Portable;
@@ -51,6 +57,18 @@ pub(crate) struct Aligned<const N: usize>(pub(crate) [f32; N]);
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 pub(crate) struct Lanes(pub(crate) [u32; 16]);
+
+/// Rows of a tile of AMX, of activations and of sums; and steps, and columns.
+pub(crate) const TILE: usize = 16;
+
+/// What the sums of a product begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// Nothing: they are overwritten.
+    Zero,
+    /// Those that are there.
+    Sums,
+}
 
 /// Work to be compiled once for each instruction set.
 pub(crate) trait Operation {
@@ -172,8 +190,10 @@ pub(crate) fn supported(isa: Isa) -> bool {
         Isa::Avx2 => avx2::Avx2::detect().is_some(),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => avx512::Avx512::detect().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => avx512::Avx512::with_amx().is_some(),
         #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::Avx512 => false,
+        Isa::Avx2 | Isa::Avx512 | Isa::Amx => false,
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => neon::Neon::detect().is_some(),
         #[cfg(not(target_arch = "aarch64"))]
@@ -193,6 +213,12 @@ pub(crate) fn dispatch<O: Operation>(isa: Isa, operation: O) -> O::Output {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => {
             if let Some(simd) = avx512::Avx512::detect() {
+                return simd.vectorize(operation);
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => {
+            if let Some(simd) = avx512::Avx512::with_amx() {
                 return simd.vectorize(operation);
             }
         }
