@@ -9,6 +9,8 @@ use super::simd::Simd;
 pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
     /// Whether it is bf16, whose own rounding hides that of a weight.
     const IS_BF16: bool = false;
+    /// How many numbers of bf16 it is the sum of.
+    const BF16_TERMS: usize;
     /// `to[i] = from[i]`, exactly.
     fn widen<S: Simd>(simd: S, from: &[Self], to: &mut [f32]);
     /// `to[i] = round(from[i])`.
@@ -31,6 +33,8 @@ pub(crate) fn are_ordinary(x: &[bf16]) -> bool {
 }
 
 impl Element for f32 {
+    const BF16_TERMS: usize = 3;
+
     #[inline(always)]
     fn largest(elements: &[Self]) -> f32 {
         // Magnitudes have the order of their bits.
@@ -51,6 +55,7 @@ impl Element for f32 {
 
 impl Element for bf16 {
     const IS_BF16: bool = true;
+    const BF16_TERMS: usize = 1;
 
     #[inline(always)]
     fn largest(elements: &[Self]) -> f32 {
@@ -80,6 +85,8 @@ impl Element for bf16 {
 }
 
 impl Element for f16 {
+    const BF16_TERMS: usize = 2;
+
     #[inline(always)]
     fn largest(elements: &[Self]) -> f32 {
         // Magnitudes have the order of their bits.

@@ -292,9 +292,17 @@ fn products_are_right_and_do_not_depend_on_threads_at_every_edge_of_the_blocking
             check_layer::<bf16>(&layer, rows, &mut random);
         }
     }
+    for shape in [[64, 264, 32], [300, 264, 100], [45, 40, 5], [1037, 16, 61]] {
+        let layer = Layer::random(shape, 0, &mut random);
+        for rows in [65, 259] {
+            check_layer::<f16>(&layer, rows, &mut random);
+            check_layer::<f32>(&layer, rows, &mut random);
+        }
+    }
     // Enough blocks of the largest size for two threads.
     let layer = Layer::random([32, 1032, 32], 0, &mut random);
     check_layer::<bf16>(&layer, 1030, &mut random);
+    check_layer::<f32>(&layer, 520, &mut random);
 }
 
 #[test]
@@ -429,6 +437,21 @@ fn infinities_and_nan_reach_every_output_they_touch_and_no_other() {
     check_infinities::<f32>(&mut random);
     check_infinities::<bf16>(&mut random);
     check_infinities::<f16>(&mut random);
+}
+
+#[test]
+fn rows_of_very_small_or_large_numbers_are_as_exact_as_others() {
+    let mut random = Random(6);
+    let layer = Layer::random([96, 40, 32], 0, &mut random);
+    for factor in [1e-37, 1e-33, 1e-30, 1e30, 1e35] {
+        let mut x = random.numbers::<f32>(70 * 96);
+        x[96..192].iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
+        for isa in Isa::available() {
+            let mut y = vec![0.0f32; 70 * 40];
+            forward(&x, &layer.packed(), None, &mut y, &Serial, isa);
+            check_product(&x, |i, o| layer.weight(i, o), None, &y, [70, 96, 40]);
+        }
+    }
 }
 
 #[test]

@@ -5,16 +5,20 @@
 //! A task owns a block of `C`; the sums over some steps along `K` are made in registers, then added. A step is one term, or
 //! two where bf16 is multiplied in pairs.
 
+mod exact;
 mod nibbles;
 mod panels;
 mod stepwise;
 mod tiled;
 mod workspace;
 
+use std::sync::atomic::AtomicBool;
+
 #[cfg(test)]
 pub(crate) use self::panels::transposed_panel;
 use self::panels::{Order, Weight};
 use self::workspace::Workspace;
+use super::codes::Outcome;
 use super::element::Element;
 use super::isa::Isa;
 use super::output::Tiles;
@@ -60,10 +64,36 @@ fn in_tasks<T: Element>(
     pool: &dyn ParallelFor,
     isa: Isa,
 ) {
-    let [height, width] = match isa {
-        Isa::Amx if T::IS_BF16 => tiled::size(c.len(), weight.columns(), pool.threads()),
+    let exact = isa == Isa::Amx && !T::IS_BF16 && weight.has_two_terms();
+    if !exact || in_blocks(a, weight, bias, c, pool, isa, Way::Terms) == Outcome::NotThisWay {
+        in_blocks(a, weight, bias, c, pool, isa, Way::Itself);
+    }
+}
+
+/// What is multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Each number itself.
+    Itself,
+    /// Its terms of bf16.
+    Terms,
+}
+
+fn in_blocks<T: Element>(
+    a: &[T],
+    weight: &Weight<'_>,
+    bias: Option<&[f32]>,
+    c: &mut [T],
+    pool: &dyn ParallelFor,
+    isa: Isa,
+    way: Way,
+) -> Outcome {
+    let [height, width] = match (way, isa) {
+        (Way::Terms, _) => exact::size(c.len(), weight.columns(), pool.threads()),
+        (Way::Itself, Isa::Amx) if T::IS_BF16 => tiled::size(c.len(), weight.columns(), pool.threads()),
         _ => stepwise::SIZE,
     };
+    let extraordinary = AtomicBool::new(false);
     let tiles = Tiles::new(c, weight.columns(), height, width);
     pool.run(tiles.len(), &|task| {
         let (down, across) = tiles.position(task);
@@ -71,8 +101,9 @@ fn in_tasks<T: Element>(
         let columns = c.first().map_or(0, |row| row.len());
         let block =
             Block { weight, row: down * height, rows: c.len(), column: across * width, columns, width };
-        dispatch(isa, Task { a, block, bias, c });
+        dispatch(isa, Task { a, block, bias, c, way, extraordinary: &extraordinary });
     });
+    if extraordinary.into_inner() { Outcome::NotThisWay } else { Outcome::Made }
 }
 
 /// The part of `C` that a task makes.
@@ -114,6 +145,9 @@ struct Task<'a, T> {
     block: Block<'a>,
     bias: Option<&'a [f32]>,
     c: Vec<&'a mut [T]>,
+    way: Way,
+    /// Set where the way does not go.
+    extraordinary: &'a AtomicBool,
 }
 
 impl<T: Element> Operation for Task<'_, T> {
@@ -121,9 +155,13 @@ impl<T: Element> Operation for Task<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { a, block, bias, c } = self;
+        let Self { a, block, bias, c, way, extraordinary } = self;
         let mut workspace = Workspace::take();
         let terms = match (T::as_bf16(a), simd.pairs()) {
+            _ if way == Way::Terms => {
+                exact::multiply(block, a, simd, &mut workspace, extraordinary);
+                1
+            }
             (Some(a), Some(pairs)) => block.multiply(a, pairs, &mut workspace),
             _ => block.multiply(a, Single(simd), &mut workspace),
         };

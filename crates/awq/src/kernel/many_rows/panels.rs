@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::nibbles::unpack;
 use super::{Block, DEPTH, UNPACKED};
-use crate::kernel::packed::{Packed, STRIP_COLUMNS, STRIP_WORDS, Strip, WORD_COLUMNS};
+use crate::kernel::packed::{Packed, Rounding, STRIP_COLUMNS, STRIP_WORDS, Strip, WORD_COLUMNS};
 use crate::kernel::panel::{PANEL, PANELS};
 use crate::kernel::simd::{Aligned, Arithmetic, Job, Simd};
 use crate::kernel::weights::{Columns, Tables, transpose};
@@ -19,6 +19,13 @@ pub(super) enum Weight<'a> {
 }
 
 impl Weight<'_> {
+    /// Whether each weight is the sum of two finite numbers of bf16: those of f16 are.
+    pub(super) fn has_two_terms(&self) -> bool {
+        let (Self::Forward(packed) | Self::Transposed(packed)) = self;
+        packed.rounding() == Rounding::F16
+            && packed.weights_are_finite(0..packed.in_features() / packed.group_size())
+    }
+
     /// `K`.
     pub(super) fn depth(&self) -> usize {
         match self {

@@ -16,17 +16,22 @@ const SIZES: [[usize; 2]; 4] = [[512, 512], [256, 512], [256, 256], [256, 128]];
 const BLOCKS: usize = 4;
 
 /// Rows of activations that are fetched while one is packed.
-const AHEAD: usize = 4;
+pub(super) const AHEAD: usize = 4;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
 /// Rows and columns of a block of a matrix; no sum depends on them.
 pub(super) fn size(elements: usize, columns: usize, threads: usize) -> [usize; 2] {
+    preferred(&SIZES, elements, columns, threads)
+}
+
+/// The first of some sizes which makes enough blocks, or the last one.
+pub(super) fn preferred(sizes: &[[usize; 2]], elements: usize, columns: usize, threads: usize) -> [usize; 2] {
     let rows = elements / columns;
     let is_enough =
         |[height, width]: &[usize; 2]| rows.div_ceil(*height) * columns.div_ceil(*width) >= BLOCKS * threads;
-    SIZES.into_iter().find(is_enough).unwrap_or(SIZES[SIZES.len() - 1])
+    sizes.iter().copied().find(is_enough).unwrap_or(sizes[sizes.len() - 1])
 }
 
 /// The block's sums, in `workspace.c`.
@@ -51,9 +56,7 @@ pub(super) fn multiply<L, A: Arithmetic + PackLeft<L>>(
         let tiles = count.div_ceil(tile);
         for index in 0..rows {
             let start = (row + index) * depth + first;
-            for line in (0..count).step_by(LINE / size_of::<L>()) {
-                arithmetic.simd().prefetch(a, start + AHEAD * depth + line);
-            }
+            fetch(arithmetic.simd(), a, start + AHEAD * depth, count);
             let from = &a[start..][..count];
             let to = left[index / TILE * tiles * TILE + index % TILE..].iter_mut().step_by(TILE);
             for (from, to) in from.chunks(tile).zip(to) {
@@ -73,5 +76,13 @@ pub(super) fn multiply<L, A: Arithmetic + PackLeft<L>>(
                 amx.add(begin, &left[..height * tiles], &panel[..tiles * TILE], c, index * PANEL);
             }
         }
+    }
+}
+
+/// Asks for so many elements, which may lie beyond the end.
+#[inline(always)]
+pub(super) fn fetch<L, S: Simd>(simd: S, a: &[L], start: usize, count: usize) {
+    for line in (0..count).step_by(LINE / size_of::<L>()) {
+        simd.prefetch(a, start + line);
     }
 }

@@ -12,12 +12,16 @@ use crate::kernel::weights::Tables;
 pub(super) struct Workspace {
     /// Rows of `A`, so many steps of each.
     pub(super) steps: Vec<Aligned<STEPS>>,
-    /// Or tiles of `A`: those of sixteen rows along the depth, then those of the next sixteen.
+    /// Or tiles of `A`: those of sixteen rows along the depth, then those of the next sixteen; terms of numbers side by side.
     pub(super) tiles: Vec<Aligned<TILE>>,
     /// `UNPACKED / PANEL` panels of `STEPS` rows.
     pub(super) panels: Vec<Aligned<PANEL>>,
     /// Sums, strip by strip and row by row.
     pub(super) c: Vec<Aligned<STRIP_COLUMNS>>,
+    /// Sums of the small products, where those are kept apart.
+    pub(super) small: Vec<Aligned<STRIP_COLUMNS>>,
+    /// The terms of a panel.
+    pub(super) terms: Vec<Aligned<PANEL>>,
     /// Tables of the strips that make one depth.
     pub(super) tables: [Tables; DEPTH / UNPACKED],
 }
@@ -35,6 +39,8 @@ impl Workspace {
                 tiles: Vec::new(),
                 panels: vec![Aligned([0.0; PANEL]); STEPS * UNPACKED / PANEL],
                 c: Vec::new(),
+                small: Vec::new(),
+                terms: Vec::new(),
                 tables: std::array::from_fn(|_| Tables::new()),
             })
         });

@@ -7,8 +7,10 @@ use half::bf16;
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub(crate) use self::no_amx::{Amx, AmxSetUp};
-use super::{Aligned, Arithmetic, CodeJob, CodePairs, Job, PackLeft, Simd, Table};
+use super::{Aligned, Arithmetic, CodeJob, CodePairs, Job, PackLeft, PairTerms, Simd, TILE, Table};
+use crate::kernel::element::Element;
 use crate::kernel::packed::{STRIP_COLUMNS, WORD_COLUMNS};
+use crate::kernel::panel::PANEL;
 
 /// Never made.
 #[derive(Debug, Clone, Copy)]
@@ -80,10 +82,20 @@ impl<S: Simd> CodePairs for Absent<S> {
     }
 }
 
+impl<S: Simd> PairTerms for Absent<S> {
+    fn pack_terms<T: Element>(self, _: &[T], _: &mut [Aligned<TILE>]) {
+        match self.0 {}
+    }
+    fn pair_terms(self, _: &[Aligned<PANEL>], _: &mut [Aligned<PANEL>]) {
+        match self.0 {}
+    }
+}
+
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod no_amx {
     use std::convert::Infallible;
 
+    use crate::kernel::panel::PANEL;
     use crate::kernel::simd::{Aligned, Begin, TILE};
 
     /// Never made.
@@ -109,6 +121,18 @@ mod no_amx {
             _: &[Aligned<TILE>],
             _: &[Aligned<N>],
             _: &mut [Aligned<COLUMNS>],
+            _: usize,
+        ) {
+            match self.0 {}
+        }
+
+        pub(crate) fn add_terms<const COLUMNS: usize>(
+            &self,
+            _: Begin,
+            _: &[Aligned<TILE>],
+            _: &[Aligned<PANEL>],
+            _: usize,
+            _: [&mut [Aligned<COLUMNS>]; 2],
             _: usize,
         ) {
             match self.0 {}

@@ -12,7 +12,8 @@ use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-use super::{Aligned, Begin, TILE};
+use super::{Aligned, Begin, TERM_STEPS, TILE};
+use crate::kernel::panel::PANEL;
 
 /// Proof that the CPU has AMX with bf16, and that Linux lets this process use it; made by [`Amx::detect`] alone.
 #[derive(Debug, Clone, Copy)]
@@ -138,6 +139,132 @@ impl AmxSetUp {
                 row += 2 * TILE;
             }
         }
+    }
+}
+
+impl AmxSetUp {
+    /// `sums[:, column ..+ PANEL] += a * panel` of numbers that are sums of terms, or without what was there: the first sums are
+    /// those of products of first terms, the others those of all other products but the least, of third and second terms.
+    ///
+    /// `a` is tile by tile, as above, with all terms of a tile one after the other; `panel` is two panels of [`TERM_STEPS`], of which
+    /// so many tiles are multiplied.
+    #[inline(always)]
+    pub(crate) fn add_terms<const COLUMNS: usize>(
+        &self,
+        begin: Begin,
+        a: &[Aligned<TILE>],
+        panel: &[Aligned<PANEL>],
+        tiles: usize,
+        [sums, small]: [&mut [Aligned<COLUMNS>]; 2],
+        column: usize,
+    ) {
+        assert!(sums.len() == small.len() && sums.len().is_multiple_of(TILE), "rows of whole tiles");
+        assert!(
+            panel.len() == 2 * TERM_STEPS && (1..=TERM_STEPS / TILE).contains(&tiles),
+            "steps of whole tiles"
+        );
+        assert!(self.rows >= TILE && column + PANEL <= COLUMNS, "full tiles, and columns that are there");
+        let of_rows = a.len() / (sums.len() / TILE).max(1);
+        let terms = of_rows / (tiles * TILE);
+        assert!(
+            (2..=3).contains(&terms) && a.len() == sums.len() * tiles * terms,
+            "tiles of two or three terms"
+        );
+        for row in (0..sums.len()).step_by(TILE) {
+            let left = a[row / TILE * of_rows..].as_ptr().cast();
+            let right = panel.as_ptr().cast();
+            let place = [&mut sums[row..], &mut small[row..]].map(|sums| sums[0].0[column..].as_mut_ptr());
+            // SAFETY: by the checks above, the tiles' rows, all columns, steps and terms are there.
+            unsafe { terms_of_one_by_two(left, terms, right, place, 4 * COLUMNS, tiles, begin) };
+        }
+    }
+}
+
+/// One tile of rows times two of columns, of numbers of so many terms; distances of rows in bytes. Meanwhile fetches sums of the
+/// rows below.
+///
+/// # Safety
+/// As [`two_by_two`], with `left` of tiles of terms, and `right` of two panels.
+unsafe fn terms_of_one_by_two(
+    left: *const f32,
+    terms: usize,
+    right: *const f32,
+    [sums, small]: [*mut f32; 2],
+    of_sums: usize,
+    steps: usize,
+    begin: Begin,
+) {
+    const TILE_BYTES: usize = TILE * BYTES;
+    const SECOND_PANEL: usize = 4 * PANEL * TERM_STEPS;
+    // SAFETY: as promised by the caller.
+    unsafe {
+        product!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "test {adds}, {adds}",
+            "jz 2f",
+            "tileloaddt1 tmm0, [{sums} + {of_sums}]",
+            "tileloaddt1 tmm1, [{sums} + {of_sums} + 64]",
+            "tileloaddt1 tmm2, [{small} + {of_sums}]",
+            "tileloaddt1 tmm3, [{small} + {of_sums} + 64]",
+            "2:",
+            "prefetcht0 [{next}]",
+            "prefetcht0 [{next} + 64]",
+            "prefetcht0 [{next} + {of_sums}]",
+            "prefetcht0 [{next} + {of_sums} + 64]",
+            "lea {next}, [{next} + 2 * {of_sums}]",
+            "prefetcht0 [{next_small}]",
+            "prefetcht0 [{next_small} + 64]",
+            "prefetcht0 [{next_small} + {of_sums}]",
+            "prefetcht0 [{next_small} + {of_sums} + 64]",
+            "lea {next_small}, [{next_small} + 2 * {of_sums}]",
+            "tileloadd tmm6, [{right} + {of_right}]",
+            "tileloadd tmm7, [{right} + {of_right} + 64]",
+            "cmp {of_step}, {three}",
+            "jne 3f",
+            "tileloaddt1 tmm5, [{left} + {of_left} + 2 * {tile}]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "3:",
+            "tileloaddt1 tmm5, [{left} + {of_left} + {tile}]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tileloaddt1 tmm4, [{left} + {of_left}]",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm6, [{right} + {of_right} + {second}]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm7, [{right} + {of_right} + {second} + 64]",
+            "tdpbf16ps tmm2, tmm4, tmm6",
+            "tdpbf16ps tmm3, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {left}, {of_step}",
+            "add {right}, {of_tile}",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{sums} + {of_sums}], tmm0",
+            "tilestored [{sums} + {of_sums} + 64], tmm1",
+            "tilestored [{small} + {of_sums}], tmm2",
+            "tilestored [{small} + {of_sums} + 64], tmm3";
+            tile = const TILE_BYTES,
+            three = const 3 * TILE_BYTES,
+            second = const SECOND_PANEL,
+            of_tile = const TILE * 4 * PANEL,
+            left = inout(reg) left => _,
+            of_left = in(reg) BYTES,
+            of_step = in(reg) terms * TILE_BYTES,
+            right = inout(reg) right => _,
+            of_right = in(reg) 4 * PANEL,
+            sums = in(reg) sums,
+            small = in(reg) small,
+            next = inout(reg) sums.wrapping_byte_add(TILE * of_sums) => _,
+            next_small = inout(reg) small.wrapping_byte_add(TILE * of_sums) => _,
+            of_sums = in(reg) of_sums,
+            steps = inout(reg) steps => _,
+            adds = in(reg) usize::from(begin == Begin::Sums)
+        );
     }
 }
 

@@ -23,6 +23,29 @@ impl Bf16Pairs {
     }
 }
 
+impl Bf16Pairs {
+    /// The elements of both halves of a vector of bf16 in turns: pairs.
+    #[inline(always)]
+    #[expect(clippy::unused_self, reason = "the proof")]
+    pub(super) fn interleaved(self, halves: __m512i) -> __m512 {
+        const INTERLEAVED: [u16; 32] = {
+            let mut order = [0; 32];
+            let mut lane = 0;
+            while lane < 16 {
+                order[2 * lane as usize] = lane;
+                order[2 * lane as usize + 1] = lane + 16;
+                lane += 1;
+            }
+            order
+        };
+        // SAFETY: `self` proves that the CPU has the instructions; the order is of sixty-four bytes.
+        unsafe {
+            let order = _mm512_loadu_si512(INTERLEAVED.as_ptr().cast());
+            _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, halves))
+        }
+    }
+}
+
 impl Arithmetic for Bf16Pairs {
     type S = Avx512;
     const TERMS: usize = 2;
@@ -66,23 +89,9 @@ impl Arithmetic for Bf16Pairs {
 
     #[inline(always)]
     fn place_pair(self, first: __m512, second: __m512, to: &mut [f32]) {
-        const INTERLEAVED: [u16; 32] = {
-            let mut order = [0; 32];
-            let mut lane = 0;
-            while lane < 16 {
-                order[2 * lane as usize] = lane;
-                order[2 * lane as usize + 1] = lane + 16;
-                lane += 1;
-            }
-            order
-        };
-        // SAFETY: `self` proves that the CPU has the instructions; the order is of sixty-four bytes.
-        let pairs = unsafe {
-            let order = _mm512_loadu_si512(INTERLEAVED.as_ptr().cast());
-            let halves = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
-            _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, halves))
-        };
-        self.0.store(pairs, to);
+        // SAFETY: `self` proves that the CPU has the instruction; it touches no memory. Vectors of bf16 are bits.
+        let halves = unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first)) };
+        self.0.store(self.interleaved(halves), to);
     }
 
     // Two columns share a table of thirty-two bf16: the halves of a word hold a nibble of each.

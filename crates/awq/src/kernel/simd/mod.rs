@@ -16,11 +16,14 @@ mod avx512;
 mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
 mod avx512_codes;
+#[cfg(target_arch = "x86_64")]
+mod avx512_terms;
 mod codes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
 mod strip_rows;
+mod terms;
 
 use half::{bf16, f16};
 
@@ -33,6 +36,7 @@ pub(crate) use self::arithmetic::{Arithmetic, Job, PackLeft, Single};
 pub(crate) use self::codes::{CodeJob, CodePairs, Words};
 pub(crate) use self::portable::Portable;
 pub(crate) use self::strip_rows::{Rows, StripRows};
+pub(crate) use self::terms::{PairTerms, TERM_STEPS};
 
 use super::isa::Isa;
 use super::packed::{NIBBLE_COLUMN, Rounding, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
@@ -85,7 +89,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `LANES` u32.
     type U: Copy;
     /// How pairs of bf16 terms are multiplied, where they can be.
-    type Pairs: CodePairs<S = Self> + PackLeft<bf16>;
+    type Pairs: CodePairs<S = Self> + PackLeft<bf16> + PairTerms;
     /// Elements of a vector: 8 or 16.
     const LANES: usize;
     /// The most rows of a register tile.
