@@ -2,8 +2,8 @@
 //!
 //! The weight stays packed ([`Packed`]). Its entries are exactly `round((q - z) * s)`, rounded once to the scales'
 //! dtype, but for bf16 activations: with few rows they are not rounded at all, with many they are rounded to bf16 where
-//! the CPU multiplies pairs of it. Products accumulate in f32, the bias is added in f32, and one rounding takes the sum to
-//! the dtype of the activations. An output's value depends on the shapes and the instruction set alone: not on the number
+//! the CPU multiplies pairs of it. Products accumulate in f32, or those of the terms that they are made of do; the bias is added
+//! in f32, and one rounding takes the sum to the dtype of the activations. An output's value depends on the shapes and the instruction set alone: not on the number
 //! of threads, nor on their timing. Infinities and NaN go through as in any matrix product.
 //!
 //! | module | what |

@@ -3,7 +3,8 @@
 //!
 //! `x = x1 + x2 + x3` and `w = w1 + w2`, each term some eight bits below the one before. Products of two terms are exact in f32.
 //! The sums of `x1 w1` and those of the other, smaller products are kept apart until the end, so that no more is rounded than in
-//! a sum of f32 products. What is left out, `x3 w2`, is below `2^-25` of a product of f32, and zero for f16.
+//! a sum of f32 products. What is left out, `x3 w2`, is `2^-24` of a product of f32 at most,
+//! as one rounding is, and zero for f16.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
