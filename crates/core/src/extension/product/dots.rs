@@ -122,8 +122,14 @@ impl Tile<'_> {
             }
         }
         for (sums, low) in sums.iter().zip(self.low.chunks_exact_mut(self.r)) {
-            for (sum, low) in sums.iter().zip(&mut low[first..]) {
-                *low += simd.sum(*sum);
+            if let Some(four) = sums.first_chunk::<4>() {
+                for (sum, low) in simd.four_sums(*four).iter().zip(&mut low[first..]) {
+                    *low += sum;
+                }
+            } else {
+                for (sum, low) in sums.iter().zip(&mut low[first..]) {
+                    *low += simd.sum(*sum);
+                }
             }
         }
         COUNT

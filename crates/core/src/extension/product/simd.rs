@@ -43,6 +43,8 @@ pub(super) trait Simd: Copy {
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// The sum of all lanes, always in the same order.
     fn sum(self, x: Self::F) -> f32;
+    /// The sums of all lanes of four vectors, in another order, at the cost of one.
+    fn four_sums(self, x: [Self::F; 4]) -> [f32; 4];
     /// Asks for the cache line of an element, which may lie beyond the end.
     fn prefetch<T>(self, from: &[T], index: usize);
     /// The columns of the first eight elements of eight rows.
@@ -124,6 +126,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn four_sums(self, x: [Self::F; 4]) -> [f32; 4] {
+        x.map(|x| self.sum(x))
+    }
+
+    #[inline(always)]
     fn prefetch<T>(self, _: &[T], _: usize) {}
 
     #[inline(always)]
@@ -176,7 +183,8 @@ macro_rules! x86 {
         tile $tile:literal, dot $dot:literal,
         $splat:ident $load:ident $store:ident $add:ident $fma:ident,
         halves $load_halves:ident $wide:ident $upper:expr,
-        neighbours($a:ident, $b:ident) $neighbours:expr, sum($x:ident) $sum:expr
+        neighbours($a:ident, $b:ident) $neighbours:expr, sum($x:ident) $sum:expr,
+        four_sums($four:ident) $four_sums:expr
     ) => {
         #[doc = $doc]
         #[derive(Debug, Clone, Copy)]
@@ -261,6 +269,12 @@ macro_rules! x86 {
             }
 
             #[inline(always)]
+            fn four_sums(self, $four: [$vector; 4]) -> [f32; 4] {
+                // SAFETY: as for `splat`; four f32 have the size of a vector of 128 bits, and any bits are f32.
+                unsafe { std::mem::transmute::<__m128, [f32; 4]>($four_sums) }
+            }
+
+            #[inline(always)]
             fn prefetch<T>(self, from: &[T], index: usize) {
                 // SAFETY: a prefetch has no effect on memory, wherever it points.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(index).cast()) };
@@ -287,7 +301,19 @@ x86! {
         let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
         _mm512_add_ps(_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b))
     },
-    sum(x) _mm512_reduce_add_ps(x)
+    sum(x) _mm512_reduce_add_ps(x),
+    four_sums(x) {
+        let [a, b, c, d] = x;
+        // In each quarter a, b, a, b and c, d, c, d of two lanes, then a, b, c, d of four.
+        let twos = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let others = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        let fours = _mm512_add_ps(
+            _mm512_shuffle_ps::<0b01_00_01_00>(twos, others),
+            _mm512_shuffle_ps::<0b11_10_11_10>(twos, others),
+        );
+        let halves = _mm256_add_ps(_mm512_castps512_ps256(fours), _mm512_extractf32x8_ps::<1>(fours));
+        _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -306,5 +332,10 @@ x86! {
         let fours = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
         let twos = _mm_add_ps(fours, _mm_movehl_ps(fours, fours));
         _mm_cvtss_f32(_mm_add_ss(twos, _mm_shuffle_ps::<1>(twos, twos)))
+    },
+    four_sums(x) {
+        let [a, b, c, d] = x;
+        let fours = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+        _mm_add_ps(_mm256_castps256_ps128(fours), _mm256_extractf128_ps::<1>(fours))
     }
 }
