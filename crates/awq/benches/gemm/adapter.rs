@@ -2,7 +2,7 @@
 
 use crate::contenders::{COUNTED, Input, activations, copy, layer};
 use crate::cycle::Cycle;
-use crate::shape::Shape;
+use crate::shape::{Shape, float};
 use crate::timing::{Contender, medians};
 use qtuner_awq::{AwqLoraLinear, WqLinearGemm};
 use qtuner_core::{Layer, LoraLayer, LoraOptions};
@@ -43,7 +43,15 @@ pub(crate) fn print(shape: Shape) -> Result<(), Box<dyn Error>> {
         };
         println!("| {rows} | {} | {} |", cells(forward), cells(both));
     }
-    println!();
+    let read = RANKS.map(|rank| {
+        let bytes = float(4 * rank * (shape.input + shape.output));
+        format!("{:.0} %", bytes / shape.packed_bytes() * 100.0)
+    });
+    println!(
+        "\nThe goal is 10 %. At one row the adapter is read beside the layer: {} more bytes,",
+        read.join(", ")
+    );
+    println!("and its backward pass reads it again and writes two gradients as large.\n");
     Ok(())
 }
 

@@ -26,6 +26,15 @@ impl Input {
     /// All of them, in the order of the tables.
     pub(crate) const ALL: [Self; 3] = [Self::Bf16, Self::F16, Self::F32];
 
+    /// As the tables call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+        }
+    }
+
     /// libtorch's word for it.
     pub(crate) fn kind(self) -> Kind {
         match self {

@@ -1,7 +1,7 @@
 //! `WQLinear_GEMM` beside what else libtorch offers for the same product, measured side by side in one run.
 //!
-//! `cargo xtask bench` prints everything in Markdown: limits, times, ratios with their goals, the adapter's own cost, and
-//! memory. `--shape 4096x4096 --group 128` measures one layer, `--plot` draws its roofline, `--count 1 --kind bf16`
+//! `cargo xtask bench` prints everything in Markdown: limits, times, ratios with their goals and why some are missed, the
+//! adapter's own cost, and memory. `--shape 4096x4096 --group 128` measures one layer, `--plot` draws its roofline, `--count 1 --kind bf16`
 //! does nothing but run the kernel, for `perf stat` and callgrind.
 //!
 //! Contenders take turns, so that a change of the machine's clock meets all of them, and each goes through copies of its
@@ -13,6 +13,7 @@ mod cycle;
 mod goals;
 mod limits;
 mod memory;
+mod reasons;
 mod roofline;
 mod shape;
 mod table;
