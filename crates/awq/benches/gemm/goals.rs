@@ -1,9 +1,35 @@
 //! The ratios that are wanted, and whether they were met.
 
 use crate::contenders::Input;
-use crate::reasons::{Ratio, reason};
 use crate::shape::Shape;
 use crate::table::Row;
+use std::fmt;
+
+/// What is wanted of a kernel, as a ratio that should be large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ratio {
+    Memory,
+    Int4,
+    FourRows,
+    Peer,
+    Dense,
+    Backward,
+    Avx2,
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory's limit / ours",
+            Self::Int4 => "ATen int4 bf16 / ours",
+            Self::FourRows => "1.25 x one row / four rows",
+            Self::Peer => "faster of ATen int4 and dense bf16 / ours",
+            Self::Dense => "dense (bf16; f32 for f32) / ours",
+            Self::Backward => "forward / backward",
+            Self::Avx2 => "limit of AVX2 / ours",
+        })
+    }
+}
 
 /// One ratio and the least that it should be.
 struct Goal {
@@ -12,12 +38,20 @@ struct Goal {
     found: f64,
 }
 
-/// Prints every goal of every row, then why some are missed, and what was tried.
-pub(crate) fn print(shape: Shape, measured: &[Row]) {
+/// A goal that was missed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Missed {
+    pub(crate) what: Ratio,
+    pub(crate) input: Input,
+    pub(crate) rows: i64,
+}
+
+/// Prints every goal of every row; returns those that were missed.
+pub(crate) fn print(shape: Shape, measured: &[Row]) -> Vec<Missed> {
     println!("| rows | ratio | goal | bf16 | f16 | f32 |");
     println!("|---:|---|---:|---:|---:|---:|");
     let one = measured.iter().find(|row| row.rows == 1);
-    let mut missed: Vec<(Ratio, Vec<&str>, &str)> = Vec::new();
+    let mut missed = Vec::new();
     for row in measured {
         let columns = Input::ALL.map(|input| goals(shape, row, one, input));
         let names: Vec<(Ratio, f64)> = columns.iter().flatten().map(|goal| (goal.what, goal.least)).collect();
@@ -29,30 +63,23 @@ pub(crate) fn print(shape: Shape, measured: &[Row]) {
             println!("| {} | {what} | {least:.2} | {} |", row.rows, cells.join(" | "));
         }
         for (input, goals) in Input::ALL.into_iter().zip(&columns) {
-            for goal in goals.iter().filter(|goal| goal.found < goal.least) {
-                let why = reason(goal.what, input, row.rows, shape);
-                match missed.iter_mut().find(|(what, _, before)| *what == goal.what && *before == why) {
-                    Some((_, inputs, _)) if inputs.contains(&input.name()) => {}
-                    Some((_, inputs, _)) => inputs.push(input.name()),
-                    None => missed.push((goal.what, vec![input.name()], why)),
-                }
-            }
+            let here = goals.iter().filter(|goal| !goal.is_met());
+            missed.extend(here.map(|goal| Missed { what: goal.what, input, rows: row.rows }));
         }
     }
     println!();
-    if missed.is_empty() {
-        return println!("Every goal is met.\n");
+    missed
+}
+
+impl Goal {
+    fn is_met(&self) -> bool {
+        self.found >= self.least
     }
-    println!("| missed | input | why, and what was tried (docs/kernels.md tells all of it) |\n|---|---|---|");
-    for (what, inputs, why) in missed {
-        println!("| {what} | {} | {why} |", inputs.join(", "));
-    }
-    println!();
 }
 
 fn cell(goals: &[Goal], what: Ratio) -> String {
     goals.iter().find(|goal| goal.what == what).map_or_else(String::new, |goal| {
-        if goal.found >= goal.least { format!("{:.2}", goal.found) } else { format!("**{:.2}**", goal.found) }
+        if goal.is_met() { format!("{:.2}", goal.found) } else { format!("**{:.2}**", goal.found) }
     })
 }
 

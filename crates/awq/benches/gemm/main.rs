@@ -1,8 +1,8 @@
 //! `WQLinear_GEMM` beside what else libtorch offers for the same product, measured side by side in one run.
 //!
 //! `cargo xtask bench` prints everything in Markdown: limits, times, ratios with their goals and why some are missed, the
-//! adapter's own cost, and memory. `--shape 4096x4096 --group 128` measures one layer, `--plot` draws its roofline, `--count 1 --kind bf16`
-//! does nothing but run the kernel, for `perf stat` and callgrind.
+//! adapter's own cost, and memory. `--shape 4096x4096 --group 128` measures one layer, `--plot` draws its roofline,
+//! `--count 1 --kind bf16` does nothing but run the kernel, for `perf stat` and callgrind.
 //!
 //! Contenders take turns, so that a change of the machine's clock meets all of them, and each goes through copies of its
 //! weight that are larger than the caches together, as the layers of a model are. Figures are medians.
@@ -110,6 +110,7 @@ fn measure(shape: Shape, limits: &Limits, rows: &[i64]) -> Result<Vec<Row>, Box<
         measured.push(contenders.row(*rows, limits));
     }
     table::print(shape, &measured);
-    goals::print(shape, &measured);
+    let missed = goals::print(shape, &measured);
+    reasons::print(shape, &missed);
     Ok(measured)
 }

@@ -1,52 +1,51 @@
-//! Why a goal may be missed, and what was tried; `docs/kernels.md` and `docs/performance.md` have the figures.
+//! Why goals are missed, and what was tried, as `docs/performance.md` and `docs/kernels.md` tell with figures.
+//!
+//! These are findings, not measurements of the run: they were made on a CPU with AVX-512 BF16 and without AMX, and the
+//! bench says so.
 
 use crate::contenders::Input;
+use crate::goals::{Missed, Ratio};
 use crate::shape::Shape;
-use std::fmt;
 
-/// What is wanted of a kernel, as a ratio that should be large.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ratio {
-    Memory,
-    Int4,
-    FourRows,
-    Peer,
-    Dense,
-    Backward,
-    Avx2,
-}
+/// Weights of a layer which one task multiplies: 128 KiB of codes.
+const ONE_TASK: i64 = 1 << 18;
 
-impl fmt::Display for Ratio {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Memory => "memory's limit / ours",
-            Self::Int4 => "ATen int4 bf16 / ours",
-            Self::FourRows => "1.25 x one row / four rows",
-            Self::Peer => "faster of ATen int4 and dense bf16 / ours",
-            Self::Dense => "dense (bf16; f32 for f32) / ours",
-            Self::Backward => "forward / backward",
-            Self::Avx2 => "limit of AVX2 / ours",
-        })
+/// Prints each reason once, with the dtypes and rows that it is for.
+pub(crate) fn print(shape: Shape, missed: &[Missed]) {
+    if missed.is_empty() {
+        return println!("Every goal is met.\n");
     }
+    println!(
+        "Why, as found on a CPU with AVX-512 BF16, without AMX (others: docs/performance.md), and what was tried"
+    );
+    println!("(all of it: docs/kernels.md):\n\n| missed | input, rows | why; tried |\n|---|---|---|");
+    let mut rest = missed.to_vec();
+    while let Some(first) = rest.first().copied() {
+        let why = reason(shape, first);
+        let (same, other): (Vec<Missed>, _) =
+            rest.into_iter().partition(|miss| miss.what == first.what && reason(shape, *miss) == why);
+        let places = same.iter().map(|miss| format!("{} {}", miss.input.name(), miss.rows));
+        println!("| {} | {} | {why} |", first.what, places.collect::<Vec<_>>().join(", "));
+        rest = other;
+    }
+    println!();
 }
 
-/// Weights of a layer whose numbers take no longer than calling libtorch does, with few rows.
-const SMALL: i64 = 1 << 18;
-
-/// Why this ratio is missed.
-pub(crate) fn reason(ratio: Ratio, input: Input, rows: i64, shape: Shape) -> &'static str {
+fn reason(shape: Shape, Missed { what, input, rows }: Missed) -> &'static str {
     let is_bf16 = input == Input::Bf16;
-    match ratio {
-        Ratio::Memory | Ratio::Int4 | Ratio::FourRows | Ratio::Peer if shape.input * shape.output < SMALL => {
-            "two microseconds of numbers under two to three of libtorch's call; cutting them into tasks costs more"
+    match what {
+        Ratio::Memory | Ratio::Int4 | Ratio::FourRows | Ratio::Peer | Ratio::Avx2
+            if rows <= 32 && shape.input * shape.output <= ONE_TASK =>
+        {
+            "so small a layer takes about as long as calling libtorch does; one thread multiplies it, without tasks"
         }
         Ratio::Memory if is_bf16 => {
-            "14 cycles of arithmetic for 256 weights and their reading hide each other only in part, least where memory \
-             is fast; tried: a third fewer instructions (slower from memory), other runs, prefetches, huge pages"
+            "some 14 cycles of arithmetic for 256 weights and their reading hide each other only in part, least where \
+             memory is fast; tried: a third fewer instructions (slower from memory), other runs, prefetches, huge pages"
         }
         Ratio::Memory => {
-            "AutoAWQ's rounded weights are 48 instructions on two pipes for 256 of them, 24 cycles, longer than fast \
-             memory takes; tried: look-ups, conversion to f16 and back, longer runs"
+            "rounding as AutoAWQ does and products are 48 instructions on two pipes for 256 weights, 24 cycles, longer \
+             than fast memory takes; tried: look-ups, conversion to f16 and back, other runs"
         }
         Ratio::Int4 if is_bf16 => {
             "beyond memory's limit where ATen's kernel reads at more than 74 % of its speed; else as for that limit"
@@ -55,32 +54,35 @@ pub(crate) fn reason(ratio: Ratio, input: Input, rows: i64, shape: Shape) -> &'s
             "ATen's figure is of bf16, whose weights need no rounding; tried: as for memory's limit"
         }
         Ratio::FourRows if is_bf16 => {
-            "one row gains more than four where memory is fast; tried: tiles of other sizes"
+            "one row gains more than four where memory is fast; tried: other runs and parts"
         }
         Ratio::FourRows => {
-            "the rounding and f32 products of four rows are 96 instructions on two pipes for 256 weights, one row's 48; \
-             tried: nibbles in place (slower), tiles of other sizes"
+            "rounding and products of four rows are 96 instructions on two pipes for 256 weights, those of one row 48; \
+             tried: nibbles in place (slower)"
         }
         Ratio::Peer if is_bf16 && rows <= 2 => {
-            "asks for some 90 % of the speed of reading; tried: as for one row, where memory's limit is the same"
+            "asks for some 90 % of the speed of reading; tried: as for one row"
+        }
+        Ratio::Peer if is_bf16 && rows <= 4 => {
+            "reading and unpacking hide each other only in part; tried: other runs, parts and chunks"
         }
         Ratio::Peer if is_bf16 => {
-            "reading and unpacking hide each other only in part; tried: runs, parts and chunks of other sizes"
+            "bound by bf16 products; tried: other chunks, the kernel for few rows up to 64 rows"
         }
         Ratio::Peer => {
-            "the contender multiplies bf16; exact f16 asks for f32 products, at half of that speed where a CPU has no \
-             f16 ones; tried: splitting f16 into two bf16 (twice the products), panels from nine rows on (used)"
+            "contenders multiply bf16; exact f16 asks for f32 products, at half of that speed where a CPU has no f16 \
+             ones; tried: two bf16 terms for f16 (twice the products), panels from nine rows on (used)"
         }
         Ratio::Dense if input == Input::F16 => {
-            "the contender multiplies bf16; exact f16 asks for f32 products, at half of that speed; tried: sums of bf16 \
-             terms (used with AMX, where they are faster)"
+            "the contender multiplies bf16; exact f16 asks for f32 products, at half of that speed where a CPU has no \
+             f16 ones; tried: two bf16 terms for f16 (twice the products; used with AMX)"
         }
         Ratio::Dense => {
-            "unpacking is a tenth of the time, the rest products; tried: blocks of 512 rows, panels of 128 steps"
+            "products take nine tenths, unpacking one; tried: blocks of 512 rows, panels of 128 steps"
         }
         Ratio::Backward => {
-            "both differ in how weights are unpacked alone; single runs vary by a tenth; tried: fetching the next block, \
-             two columns to a table (both used)"
+            "the gradient looks weights up in tables and waits more for memory; tried: fetching the next block, two \
+             columns to a table in bf16 (both used)"
         }
         Ratio::Avx2 if is_bf16 => {
             "256 weights are 32 vectors of four instructions, where memory allows two or three; tried: tiles of other \
@@ -88,7 +90,7 @@ pub(crate) fn reason(ratio: Ratio, input: Input, rows: i64, shape: Shape) -> &'s
         }
         Ratio::Avx2 => {
             "256 weights are 32 vectors of six instructions with their rounding, where memory allows two or three; \
-             tried: look-ups, nibbles in place at three and four rows"
+             tried: two weight rows at once, nibbles in place at three and four rows"
         }
     }
 }

@@ -122,14 +122,10 @@ impl Tile<'_> {
             }
         }
         for (sums, low) in sums.iter().zip(self.low.chunks_exact_mut(self.r)) {
-            if let Some(four) = sums.first_chunk::<4>() {
-                for (sum, low) in simd.four_sums(*four).iter().zip(&mut low[first..]) {
-                    *low += sum;
-                }
-            } else {
-                for (sum, low) in sums.iter().zip(&mut low[first..]) {
-                    *low += simd.sum(*sum);
-                }
+            let mut four = [simd.splat(0.0); 4];
+            four[..COUNT].copy_from_slice(sums);
+            for (sum, low) in simd.four_sums(four).iter().zip(&mut low[first..first + COUNT]) {
+                *low += sum;
             }
         }
         COUNT

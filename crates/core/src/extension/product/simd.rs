@@ -43,7 +43,8 @@ pub(super) trait Simd: Copy {
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// The sum of all lanes, always in the same order.
     fn sum(self, x: Self::F) -> f32;
-    /// The sums of all lanes of four vectors, in another order, at the cost of one.
+    /// The sum of all lanes of each vector, always in the same order, which need not be that of `sum`: vectors that are
+    /// added up together take fewer instructions.
     fn four_sums(self, x: [Self::F; 4]) -> [f32; 4];
     /// Asks for the cache line of an element, which may lie beyond the end.
     fn prefetch<T>(self, from: &[T], index: usize);
