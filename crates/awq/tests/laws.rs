@@ -7,7 +7,28 @@ use qtuner_testkit::{
 };
 use tch::{Device, Kind, Tensor};
 
-struct Awq;
+/// Layers with words of a row side by side, or, where groups are multiples of 32, those of a column.
+enum Awq {
+    ByRow,
+    ByColumn,
+}
+
+impl Awq {
+    /// A layer with its words in this order.
+    fn layer(
+        &self,
+        qweight: Tensor,
+        qzeros: Tensor,
+        scales: Tensor,
+        bias: Option<Tensor>,
+    ) -> Result<WqLinearGemm, AwqError> {
+        let qweight = match self {
+            Self::ByColumn if qweight.dim() == 2 => qweight.transpose(0, 1).contiguous().transpose(0, 1),
+            _ => qweight,
+        };
+        WqLinearGemm::from_tensors(qweight, qzeros, scales, bias)
+    }
+}
 
 /// The parts of a layer before they are packed.
 struct Parts {
@@ -48,14 +69,14 @@ impl Parts {
         }
     }
 
-    fn layer(self) -> Result<WqLinearGemm, AwqError> {
+    fn layer(self, awq: &Awq) -> Result<WqLinearGemm, AwqError> {
         let packed = |codes: &Tensor| pack(&codes.to_kind(Kind::Int));
-        WqLinearGemm::from_tensors(packed(&self.codes)?, packed(&self.zeros)?, self.scales, self.bias)
+        awq.layer(packed(&self.codes)?, packed(&self.zeros)?, self.scales, self.bias)
     }
 }
 
 /// A layer of two groups.
-fn good_layer() -> WqLinearGemm {
+fn good_layer(awq: &Awq) -> WqLinearGemm {
     let case = Case {
         in_features: 64,
         out_features: 24,
@@ -65,7 +86,7 @@ fn good_layer() -> WqLinearGemm {
         input_kind: Kind::Float,
         seed: 0,
     };
-    Parts::of(&case).layer().expect("the shapes fit")
+    Parts::of(&case).layer(awq).expect("the shapes fit")
 }
 
 impl BackendFixture for Awq {
@@ -82,7 +103,7 @@ impl BackendFixture for Awq {
     }
 
     fn build(&self, case: &Case) -> Result<Box<dyn Layer>, LayerError> {
-        let layer = Parts::of(case).layer()?;
+        let layer = Parts::of(case).layer(self)?;
         layer.expect_group_size(case.group_size)?;
         Ok(Box::new(layer))
     }
@@ -90,16 +111,16 @@ impl BackendFixture for Awq {
     fn load(&self, mut tensors: CheckpointTensors) -> Result<Box<dyn Layer>, LayerError> {
         let (qweight, qzeros, scales) =
             (tensors.take("qweight")?, tensors.take("qzeros")?, tensors.take("scales")?);
-        Ok(Box::new(WqLinearGemm::from_tensors(qweight, qzeros, scales, tensors.take_optional("bias"))?))
+        Ok(Box::new(self.layer(qweight, qzeros, scales, tensors.take_optional("bias"))?))
     }
 
     fn corruptions(&self) -> Vec<Corruption<'_>> {
         let attempt = |name, tensor, damage: fn(CheckpointTensors) -> CheckpointTensors| {
-            Corruption::new(name, move || self.load(damage(CheckpointTensors::of(&good_layer()))))
+            Corruption::new(name, move || self.load(damage(CheckpointTensors::of(&good_layer(self)))))
                 .blamed_on(tensor)
         };
         let promised = |group_size| {
-            let layer = good_layer();
+            let layer = good_layer(self);
             layer.expect_group_size(group_size)?;
             Ok::<Box<dyn Layer>, LayerError>(Box::new(layer))
         };
@@ -154,7 +175,8 @@ impl BackendFixture for Awq {
     }
 }
 
-laws!(Awq);
+laws!(Awq::ByRow);
+laws!(mod laws_by_column, Awq::ByColumn);
 
 /// The laws above run on the set that this process has chosen; here they run on every other one, in a process each.
 #[test]

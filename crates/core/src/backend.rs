@@ -28,6 +28,17 @@ pub trait QuantBackend: Layer {
 
     /// What the backend can do, as plain data.
     fn capabilities(&self) -> Capabilities;
+
+    /// The same layer with its codes in the order that this machine multiplies fastest with activations of dtype `kind`, if they
+    /// are in another: a layer with storage of its own, whose tensors have the same names, dtypes, shapes and values, but
+    /// perhaps other strides. It takes every dtype that this one takes.
+    ///
+    /// # Errors
+    /// [`LayerError::Torch`] when there is no memory for it.
+    fn arranged_for(&self, kind: Kind) -> Result<Option<Box<dyn Layer>>, LayerError> {
+        let _ = kind;
+        Ok(None)
+    }
 }
 
 /// A package's name and version.

@@ -12,10 +12,11 @@ pub struct CheckpointTensors {
 }
 
 impl CheckpointTensors {
-    /// Copies of the tensors of `layer`.
+    /// Copies of the tensors of `layer`, contiguous, as a file has them.
     pub fn of(layer: &dyn Layer) -> Self {
         let copied = layer.named_tensors().into_iter();
-        let tensors = copied.map(|(name, tensor)| (name.to_owned(), tensor.detach().copy())).collect();
+        let tensors =
+            copied.map(|(name, tensor)| (name.to_owned(), tensor.detach().contiguous().copy())).collect();
         Self { layer: layer.kind_name().to_owned(), tensors }
     }
 

@@ -48,7 +48,8 @@ impl Input {
 /// Copies of one layer, in every form.
 pub(crate) struct Contenders {
     shape: Shape,
-    layers: Cycle<WqLinearGemm>,
+    /// For bf16, and for f16 and f32.
+    layers: [Cycle<WqLinearGemm>; 2],
     bf16: Cycle<Tensor>,
     f32: Cycle<Tensor>,
     int4: Option<Int4>,
@@ -85,9 +86,12 @@ impl Contenders {
             let bytes = bytes * if kind == Kind::Float { 8.0 } else { 4.0 };
             Cycle::new(bytes, || Ok(weight.copy()))
         };
+        let arranged = |kind: Kind| -> Result<Cycle<WqLinearGemm>, AwqError> {
+            Cycle::new(bytes, || copy(&layer)?.into_arranged_for(kind))
+        };
         Ok(Self {
             shape,
-            layers: Cycle::new(bytes, || copy(&layer))?,
+            layers: [arranged(Kind::BFloat16)?, arranged(Kind::Half)?],
             bf16: dense(Kind::BFloat16)?,
             f32: dense(Kind::Float)?,
             int4: int4(&layer, shape)?,
@@ -113,10 +117,10 @@ impl Contenders {
         for input_kind in Input::ALL {
             let kind = input_kind.kind();
             let x = activations(rows, input, kind);
-            contenders.push(Box::new(move || self.layers.next().forward(&x).expect("the input fits")));
+            let layers = &self.layers[usize::from(input_kind != Input::Bf16)];
+            contenders.push(Box::new(move || layers.next().forward(&x).expect("the input fits")));
             let grad = activations(rows, output, kind);
-            contenders
-                .push(Box::new(move || self.layers.next().grad_input(&grad).expect("the gradient fits")));
+            contenders.push(Box::new(move || layers.next().grad_input(&grad).expect("the gradient fits")));
         }
         let (limits, times) = limits.beside(&contenders);
         let ours = |at: usize| Ours { forward: times[at], backward: times[at + 1] };
@@ -150,7 +154,7 @@ pub(crate) const COUNTED: usize = 200;
 /// Nothing but the kernel, so that another program can count its instructions.
 pub(crate) fn count(shape: Shape, rows: i64, input: Input) -> Result<(), AwqError> {
     let layer = layer(shape)?;
-    let layers = Cycle::new(shape.packed_bytes(), || copy(&layer))?;
+    let layers = Cycle::new(shape.packed_bytes(), || copy(&layer)?.into_arranged_for(input.kind()))?;
     let x = activations(rows, shape.input, input.kind());
     for _ in 0..COUNTED {
         let y = layers.next().forward(&x).expect("the input fits");

@@ -25,7 +25,8 @@ using torch::autograd::variable_list;
 using OptionalTensor = std::optional<Tensor>;
 
 extern "C" {
-// One call of a CPU kernel; mirrored in src/extension/kernels.rs. Every pointer is to contiguous memory.
+// One call of a CPU kernel; mirrored in src/extension/kernels.rs. Every pointer is to contiguous memory, that of qweight
+// perhaps column by column.
 struct QtunerAwqCall {
   const void* input;   // [rows, in] for gemm, [rows, out] for its gradient
   void* output;        // [rows, out] for gemm, [rows, in] for its gradient
@@ -35,6 +36,7 @@ struct QtunerAwqCall {
   const float* bias;   // [out] or null; gemm only
   int64_t rows, in_features, out_features, group_size;
   int32_t input_dtype, scales_dtype;  // c10::ScalarType
+  int32_t column_major;  // whether qweight's columns, not its rows, are contiguous
 };
 // Written in Rust. They return null, or a message that lives for ever in the calling thread.
 const char* qtuner_awq_cpu_gemm(const QtunerAwqCall* call);
@@ -76,6 +78,12 @@ bool is_float(at::ScalarType dtype) {
 
 // ---- CPU: shapes and memory here, numbers in Rust.
 
+// Whether the rows of each word lie side by side, and groups are such as the kernels for that order take.
+bool is_column_major(const Tensor& qweight, const Shape& shape) {
+  return !qweight.is_contiguous() && qweight.stride(0) == 1 && qweight.stride(1) == shape.in_features &&
+      shape.group_size % 32 == 0;
+}
+
 enum class Direction { Forward, GradInput };
 
 Tensor run_cpu(Direction direction, const Tensor& input, const Tensor& qweight, const Tensor& qzeros,
@@ -92,14 +100,16 @@ Tensor run_cpu(Direction direction, const Tensor& input, const Tensor& qweight, 
     TORCH_CHECK_VALUE(bias->dim() == 1 && bias->size(0) == shape.out_features,
         "qtuner_awq: bias must be [", shape.out_features, "], found ", bias->sizes());
   }
-  const Tensor dense_input = input.contiguous(), words = qweight.contiguous(), zeros = qzeros.contiguous(),
+  const bool column_major = is_column_major(qweight, shape);
+  const Tensor dense_input = input.contiguous(), words = column_major ? qweight : qweight.contiguous(), zeros = qzeros.contiguous(),
                steps = scales.contiguous();
   const Tensor offset = bias.has_value() ? bias->to(at::kFloat).contiguous() : Tensor();
   const QtunerAwqCall call{dense_input.const_data_ptr(), output.mutable_data_ptr(),
       words.const_data_ptr<int32_t>(), zeros.const_data_ptr<int32_t>(), steps.const_data_ptr(),
       offset.defined() ? offset.const_data_ptr<float>() : nullptr,
       result == 0 ? 0 : output.numel() / result, shape.in_features, shape.out_features, shape.group_size,
-      static_cast<int32_t>(input.scalar_type()), static_cast<int32_t>(scales.scalar_type())};
+      static_cast<int32_t>(input.scalar_type()), static_cast<int32_t>(scales.scalar_type()),
+      column_major ? 1 : 0};
   const char* error = forward ? qtuner_awq_cpu_gemm(&call) : qtuner_awq_cpu_gemm_grad_input(&call);
   TORCH_CHECK(error == nullptr, "qtuner_awq: ", error);
   return output;

@@ -1,7 +1,7 @@
 //! The CPU kernels as `extension.cpp` calls them: plain pointers in, a message or nothing out.
 
 use super::pool::TorchPool;
-use crate::kernel::{self, Element, Isa, Packed, Scales};
+use crate::kernel::{self, Element, Isa, Major, Packed, Scales};
 use half::{bf16, f16};
 use std::any::Any;
 use std::ffi::{CString, c_char, c_void};
@@ -28,6 +28,7 @@ pub(super) struct Call {
     group_size: i64,
     input_dtype: i32,
     scales_dtype: i32,
+    column_major: i32,
 }
 
 /// Which kernel, and with it which side is `in_features` wide.
@@ -101,8 +102,9 @@ fn run_typed<T: Element>(call: &Call, direction: Direction) -> Result<(), String
             other => return Err(format!("scalar type {other} of the scales")),
         };
         let qweight = borrowed(call.qweight, in_features * words);
+        let major = if call.column_major == 0 { Major::Row } else { Major::Column };
         let qzeros = borrowed(call.qzeros, groups * words);
-        let packed = Packed::new(qweight, qzeros, scales, in_features, out_features, group_size)
+        let packed = Packed::new((qweight, major), qzeros, scales, in_features, out_features, group_size)
             .map_err(|error| error.to_string())?;
         let (features, result_features) = match direction {
             Direction::Forward => (in_features, out_features),

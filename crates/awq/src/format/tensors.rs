@@ -1,9 +1,12 @@
 //! The four tensors of one layer, checked against the format.
 
 use crate::AwqError;
-use tch::{Kind, Tensor};
+use crate::kernel::{self, Major};
+use half::{bf16, f16};
+use tch::{Device, Kind, Tensor};
 
-/// The tensors of one `WQLinear_GEMM`, contiguous, of shapes and dtypes that fit each other.
+/// The tensors of one `WQLinear_GEMM`, of shapes and dtypes that fit each other; contiguous, but for a `qweight` that is
+/// column-major.
 #[derive(Debug)]
 pub(crate) struct AwqTensors {
     pub(crate) qweight: Tensor,
@@ -69,13 +72,38 @@ impl AwqTensors {
         }
         let contiguous =
             |tensor: Tensor| tensor.f_contiguous().map_err(AwqError::torch("making a tensor contiguous"));
+        let column_major = is_column_major(&qweight) && kernel::takes_columns(in_features / groups);
         let tensors = Self {
-            qweight: contiguous(qweight)?,
+            qweight: if column_major { qweight } else { contiguous(qweight)? },
             qzeros: contiguous(qzeros)?,
             scales: contiguous(scales)?,
             bias: bias.map(contiguous).transpose()?,
         };
         Ok((tensors, Sizes { in_features, out_features, group_size: in_features / groups }))
+    }
+
+    /// The same tensors with the words of `qweight` in the order that is fastest for activations of such a dtype, if they are in
+    /// another.
+    ///
+    /// # Errors
+    /// [`AwqError::Torch`] when there is no memory for it.
+    pub(crate) fn arranged_for(&self, kind: Kind, group_size: i64) -> Result<Option<Self>, AwqError> {
+        let order = match kind {
+            Kind::Float => kernel::fastest_order::<f32>(group_size),
+            Kind::Half => kernel::fastest_order::<f16>(group_size),
+            _ => kernel::fastest_order::<bf16>(group_size),
+        };
+        let qweight = &self.qweight;
+        let arranged = match (order, is_column_major(qweight)) {
+            _ if qweight.device() != Device::Cpu => return Ok(None),
+            (Major::Row, false) | (Major::Column, true) => return Ok(None),
+            (Major::Row, true) => qweight.f_contiguous(),
+            (Major::Column, false) => {
+                qweight.f_transpose(0, 1).and_then(|words| words.f_contiguous()?.f_transpose(0, 1))
+            }
+        };
+        let qweight = arranged.map_err(AwqError::torch("arranging the codes"))?;
+        Ok(Some(Self { qweight, ..self.shallow_clone() }))
     }
 
     /// A second handle on the same storage.
@@ -87,6 +115,11 @@ impl AwqTensors {
             bias: self.bias.as_ref().map(Tensor::shallow_clone),
         }
     }
+}
+
+/// Whether the rows of each word lie side by side.
+fn is_column_major(words: &Tensor) -> bool {
+    matches!((&words.size()[..], &words.stride()[..]), ([rows, columns], [1, stride]) if stride == rows && *columns > 1)
 }
 
 fn refused(tensor: &'static str, found: &Tensor, expected: String) -> AwqError {

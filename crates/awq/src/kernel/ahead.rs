@@ -11,6 +11,14 @@ pub(crate) trait Fetch {
     fn fetch<S: Simd>(&mut self, simd: S);
 }
 
+/// Nothing is fetched: who reads the words has asked for others.
+pub(crate) struct Nothing;
+
+impl Fetch for Nothing {
+    #[inline(always)]
+    fn fetch<S: Simd>(&mut self, _: S) {}
+}
+
 /// A cursor over the cache lines of the next run: those that the present one does not have itself are fetched after each strip.
 pub(crate) struct Ahead<'a> {
     words: &'a [i32],

@@ -12,6 +12,7 @@
 //! | `weigh`, `weights` | codes to exact weights, in vectors, where they are used or to be kept |
 //! | `codes` | products with up to a few dozen rows of bf16, where the CPU multiplies pairs of it |
 //! | `few_rows` | other products with up to a few dozen rows, in f32 |
+//! | `by_column` | products with few rows, in f32, of a weight that is column-major |
 //! | `many_rows` | products bound by arithmetic |
 //! | `dequantize` | the dense weight, for the tests |
 //! | `simd`, `isa` | instruction sets, and the choice among them |
@@ -28,6 +29,7 @@
 )]
 
 mod ahead;
+mod by_column;
 mod codes;
 #[cfg(test)]
 mod dequantize;
@@ -50,7 +52,7 @@ mod weights;
 
 pub(crate) use self::element::Element;
 pub(crate) use self::isa::Isa;
-pub(crate) use self::packed::{Packed, Scales};
+pub(crate) use self::packed::{Major, Packed, Scales};
 pub(crate) use self::parallel::ParallelFor;
 
 /// `y [M, O] = x [M, I] * W [I, O] + bias [O]`, all contiguous; `M` is what `y` has rows for.
@@ -78,6 +80,13 @@ pub(crate) fn forward<T: Element>(
             T::narrow(simd::Portable, bias.unwrap_or(&zeros), y);
         }
         return;
+    }
+    if packed.major() == Major::Column {
+        return if rows <= by_column::MOST_ROWS {
+            by_column::forward(x, packed, bias, y, pool, isa);
+        } else {
+            many_rows::forward(x, packed, bias, y, pool, isa);
+        };
     }
     let few = few_rows::most_rows::<T>(isa);
     if rows > codes::MOST_ROWS.max(few) {
@@ -111,10 +120,28 @@ pub(crate) fn grad_input<T: Element>(
     if inner == 0 {
         grad_x.fill(T::default());
     } else if rows <= few_rows::most_gradient_rows::<T>(packed, isa) {
-        few_rows::grad_input(grad_y, packed, grad_x, pool, isa);
+        match packed.major() {
+            Major::Row => few_rows::grad_input(grad_y, packed, grad_x, pool, isa),
+            Major::Column => by_column::grad_input(grad_y, packed, grad_x, pool, isa),
+        }
     } else {
         many_rows::grad_input(grad_y, packed, grad_x, pool, isa);
     }
+}
+
+/// The order of the words of a weight of such groups in which this CPU multiplies activations of `T` faster.
+///
+/// Exact weights are looked up faster than they are computed where one instruction looks up sixteen, which is in AVX-512. The
+/// codes themselves, which bf16 meets, are not, and groups of 32 rows do not repay their tables. With AMX it was not measured.
+pub(crate) fn fastest_order<T: Element>(group_size: i64) -> Major {
+    let looked_up = !T::IS_BF16 && Isa::current() == Ok(Isa::Avx512);
+    let repaid = usize::try_from(group_size).is_ok_and(|size| size >= few_rows::SHORT_GROUP);
+    if looked_up && repaid && takes_columns(group_size) { Major::Column } else { Major::Row }
+}
+
+/// Whether a weight of such groups can be [`Major::Column`].
+pub(crate) fn takes_columns(group_size: i64) -> bool {
+    usize::try_from(group_size).is_ok_and(|size| size.is_multiple_of(packed::BLOCK_ROWS))
 }
 
 /// The rows of a product, if it has any elements.

@@ -1,8 +1,8 @@
 //! The packed weight of one `WQLinear_GEMM`, borrowed: what every kernel reads.
 //!
-//! `qweight [I, O/8]`, `qzeros [I/g, O/8]`, `scales [I/g, O]`, all row-major. Nibble `l` of a word holds column
-//! `NIBBLE_COLUMN[l]` of its eight. `W[i, o] = round((q - z) * s)`: the product is exact in f32 and is rounded once
-//! to the scales' dtype.
+//! `qweight [I, O/8]`, `qzeros [I/g, O/8]`, `scales [I/g, O]`, all row-major but for a `qweight` that is [`Major::Column`].
+//! Nibble `l` of a word holds column `NIBBLE_COLUMN[l]` of its eight. `W[i, o] = round((q - z) * s)`: the product is exact
+//! in f32 and is rounded once to the scales' dtype.
 
 use std::fmt;
 use std::ops::Range;
@@ -49,6 +49,19 @@ pub(crate) enum Scales<'a> {
     /// Single precision.
     F32(&'a [f32]),
 }
+
+/// Which words of `qweight` lie side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Major {
+    /// Those of a row, as AutoAWQ writes them.
+    Row,
+    /// Those of a column of words: the rows of one word, which lanes can look up in tables of their columns. Groups are of
+    /// whole blocks of [`BLOCK_ROWS`].
+    Column,
+}
+
+/// Rows that kernels for [`Major::Column`] read together.
+pub(crate) const BLOCK_ROWS: usize = 32;
 
 /// The type that a weight is rounded to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +117,7 @@ fn prefetch_columns<T, S: Simd>(simd: S, from: &[T], start: usize) {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Packed<'a> {
     qweight: &'a [i32],
+    major: Major,
     qzeros: &'a [i32],
     scales: Scales<'a>,
     in_features: usize,
@@ -123,6 +137,8 @@ pub(crate) enum PackedError {
         /// The features it should divide.
         in_features: usize,
     },
+    /// `group_size` is not of whole blocks of rows, which [`Major::Column`] asks for.
+    Blocks(usize),
     /// A part has the wrong number of elements.
     Length {
         /// Which part.
@@ -141,6 +157,12 @@ impl fmt::Display for PackedError {
             Self::GroupSize { group_size, in_features } => {
                 write!(f, "group_size {group_size} does not divide in_features {in_features}")
             }
+            Self::Blocks(group_size) => {
+                write!(
+                    f,
+                    "group_size {group_size} is not a multiple of {BLOCK_ROWS}, and the weight is column-major"
+                )
+            }
             Self::Length { part, found, expected } => {
                 write!(f, "{part} has {found} elements where the shape asks for {expected}")
             }
@@ -153,7 +175,7 @@ impl std::error::Error for PackedError {}
 impl<'a> Packed<'a> {
     /// Checks that the parts fit together.
     pub(crate) fn new(
-        qweight: &'a [i32],
+        (qweight, major): (&'a [i32], Major),
         qzeros: &'a [i32],
         scales: Scales<'a>,
         in_features: usize,
@@ -165,6 +187,9 @@ impl<'a> Packed<'a> {
         }
         if group_size == 0 || !in_features.is_multiple_of(group_size) {
             return Err(PackedError::GroupSize { group_size, in_features });
+        }
+        if major == Major::Column && !group_size.is_multiple_of(BLOCK_ROWS) {
+            return Err(PackedError::Blocks(group_size));
         }
         let words = out_features / WORD_COLUMNS;
         let groups = in_features / group_size;
@@ -178,7 +203,14 @@ impl<'a> Packed<'a> {
                 return Err(PackedError::Length { part, found, expected });
             }
         }
-        Ok(Self { qweight, qzeros, scales, in_features, out_features, group_size })
+        Ok(Self { qweight, major, qzeros, scales, in_features, out_features, group_size })
+    }
+
+    /// The same weight, with its words in another order.
+    #[cfg(test)]
+    pub(crate) fn with_words(&self, words: (&'a [i32], Major)) -> Result<Self, PackedError> {
+        let Self { qzeros, scales, in_features, out_features, group_size, .. } = *self;
+        Self::new(words, qzeros, scales, in_features, out_features, group_size)
     }
 
     /// `I`.
@@ -206,33 +238,72 @@ impl<'a> Packed<'a> {
         self.out_features / WORD_COLUMNS
     }
 
-    /// All codes, row by row.
+    /// Which words lie side by side.
+    #[inline(always)]
+    pub(crate) fn major(&self) -> Major {
+        self.major
+    }
+
+    /// All codes, in the order of memory.
     pub(crate) fn words(&self) -> &'a [i32] {
         self.qweight
     }
 
-    /// The codes of some rows.
+    /// How far apart in memory lie a word and the one below it, and a word and the one to its right.
+    #[inline(always)]
+    pub(crate) fn strides(&self) -> [usize; 2] {
+        match self.major {
+            Major::Row => [self.row_words(), 1],
+            Major::Column => [1, self.in_features],
+        }
+    }
+
+    /// The place in memory of a word.
+    #[inline(always)]
+    pub(crate) fn place(&self, row: usize, word: usize) -> usize {
+        let [down, right] = self.strides();
+        row * down + word * right
+    }
+
+    /// The rows of one word, of a weight that is [`Major::Column`].
+    #[inline(always)]
+    pub(crate) fn column(&self, word: usize, rows: Range<usize>) -> &'a [i32] {
+        debug_assert_eq!(self.major, Major::Column, "columns lie side by side");
+        &self.qweight[word * self.in_features..][..self.in_features][rows]
+    }
+
+    /// The codes of some rows, of a weight that is [`Major::Row`].
     #[inline(always)]
     pub(crate) fn rows(&self, segment: Segment) -> &'a [i32] {
+        debug_assert_eq!(self.major, Major::Row, "rows lie side by side");
         &self.qweight[segment.first * self.row_words()..][..segment.count * self.row_words()]
     }
 
-    /// The codes from row `row`, word `word` on, to the end of the weight; rows are `row_words` apart.
+    /// The codes from row `row`, word `word` on, to the end of the weight, in the order of memory.
     #[inline(always)]
     pub(crate) fn codes(&self, row: usize, word: usize) -> &'a [i32] {
-        &self.qweight[row * self.row_words() + word..]
+        &self.qweight[self.place(row, word)..]
     }
 
     /// What [`Packed::codes`] would give, empty beyond the last row: for a look ahead.
     #[inline(always)]
     pub(crate) fn codes_or_none(&self, row: usize, word: usize) -> &'a [i32] {
-        self.qweight.get(row * self.row_words() + word..).unwrap_or_default()
+        self.qweight.get(self.place(row, word)..).unwrap_or_default()
     }
 
     /// A strip of one row, zero beyond its words.
     #[inline(always)]
     pub(crate) fn code_strip(&self, row: usize, strip: Strip) -> [i32; STRIP_WORDS] {
-        strip.pad(self.codes(row, strip.word))
+        match self.major {
+            Major::Row => strip.pad(self.codes(row, strip.word)),
+            Major::Column => {
+                let mut out = [0; STRIP_WORDS];
+                for (index, out) in out[..strip.words].iter_mut().enumerate() {
+                    *out = self.qweight[self.place(row, strip.word + index)];
+                }
+                out
+            }
+        }
     }
 
     /// A strip of one group's zero points, zero beyond its words.
@@ -342,6 +413,9 @@ impl<'a> Packed<'a> {
 
     /// How many rows make a run, at most `longest`: a strip of them, and one of the next, is to stay in a first-level cache.
     pub(crate) fn run(&self, longest: usize) -> usize {
+        if self.major == Major::Column {
+            return longest;
+        }
         let bytes = self.row_words() * size_of::<i32>();
         // After so many rows, a cache line is for the same set again.
         let sets = WAY >> bytes.trailing_zeros().min(WAY.trailing_zeros());
@@ -410,6 +484,12 @@ impl Strip {
     #[inline(always)]
     pub(crate) fn columns(self) -> usize {
         self.words * WORD_COLUMNS
+    }
+
+    /// The strip to its right, if there is one.
+    #[inline(always)]
+    pub(crate) fn next(self) -> Self {
+        Self { word: self.word + STRIP_WORDS, ..self }
     }
 
     /// The first words of `from`, zero beyond the strip's.

@@ -16,7 +16,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::dequantize::dequantize;
-use super::packed::{COLUMN_SHIFT, NIBBLE_COLUMN, PackedError, WORD_COLUMNS};
+use super::packed::{BLOCK_ROWS, COLUMN_SHIFT, NIBBLE_COLUMN, PackedError, WORD_COLUMNS};
 use super::parallel::{Serial, Threads};
 use super::*;
 
@@ -112,7 +112,23 @@ impl Layer {
             OwnedScales::F32(scales) => Scales::F32(scales),
         };
         let (i, o, g) = (self.in_features, self.out_features, self.group_size);
-        Packed::new(&self.qweight, &self.qzeros, scales, i, o, g).unwrap()
+        Packed::new((&self.qweight, Major::Row), &self.qzeros, scales, i, o, g).unwrap()
+    }
+
+    /// The words column by column, if the shape allows it.
+    fn turned(&self) -> Option<Vec<i32>> {
+        let words = self.out_features / WORD_COLUMNS;
+        let turned = |index: usize| self.qweight[index % self.in_features * words + index / self.in_features];
+        (self.group_size.is_multiple_of(BLOCK_ROWS)).then(|| (0..self.qweight.len()).map(turned).collect())
+    }
+
+    /// The same weight in each order of its words that it can have, for which `body` is to hold.
+    fn in_each_order(&self, mut body: impl FnMut(&Packed<'_>)) {
+        let packed = self.packed();
+        body(&packed);
+        if let Some(turned) = self.turned() {
+            body(&packed.with_words((&turned, Major::Column)).unwrap());
+        }
     }
 
     /// `W[i, o]` by its definition, in f64 with one rounding.
@@ -183,7 +199,10 @@ fn check_product<T: Number>(
 
 /// Forward and gradient of every instruction set, against f64 and between one thread and three.
 fn check_layer<T: Number>(layer: &Layer, rows: usize, random: &mut Random) {
-    let packed = layer.packed();
+    layer.in_each_order(|packed| check_products::<T>(layer, packed, rows, random));
+}
+
+fn check_products<T: Number>(layer: &Layer, packed: &Packed<'_>, rows: usize, random: &mut Random) {
     let (inner, outer) = (layer.in_features, layer.out_features);
     let x = random.numbers::<T>(rows * inner);
     let grad_y = random.numbers::<T>(rows * outer);
@@ -191,26 +210,29 @@ fn check_layer<T: Number>(layer: &Layer, rows: usize, random: &mut Random) {
     let bias = (rows % 2 == 1).then_some(&bias[..]);
     for isa in Isa::available() {
         let mut y = vec![T::default(); rows * outer];
-        forward(&x, &packed, bias, &mut y, &Serial, isa);
+        forward(&x, packed, bias, &mut y, &Serial, isa);
         check_product(&x, |i, o| layer.weight(i, o), bias, &y, [rows, inner, outer]);
         let mut again = vec![T::from_f64(7.0); rows * outer];
-        forward(&x, &packed, bias, &mut again, &Threads(3), isa);
+        forward(&x, packed, bias, &mut again, &Threads(3), isa);
         assert!(y.iter().zip(&again).all(|(a, b)| a.bits() == b.bits()), "forward, {isa}");
 
         let mut grad_x = vec![T::default(); rows * inner];
-        grad_input(&grad_y, &packed, &mut grad_x, &Serial, isa);
+        grad_input(&grad_y, packed, &mut grad_x, &Serial, isa);
         check_product(&grad_y, |o, i| layer.weight(i, o), None, &grad_x, [rows, outer, inner]);
         let mut again = vec![T::from_f64(7.0); rows * inner];
-        grad_input(&grad_y, &packed, &mut again, &Threads(3), isa);
+        grad_input(&grad_y, packed, &mut again, &Threads(3), isa);
         assert!(grad_x.iter().zip(&again).all(|(a, b)| a.bits() == b.bits()), "grad_input, {isa}");
     }
 }
 
 fn check_weights(layer: &Layer) {
-    let packed = layer.packed();
+    layer.in_each_order(|packed| check_dense(layer, packed));
+}
+
+fn check_dense(layer: &Layer, packed: &Packed<'_>) {
     for isa in Isa::available() {
         let mut dense = vec![0f32; layer.codes.len()];
-        dequantize(&packed, &mut dense, &Threads(2), isa);
+        dequantize(packed, &mut dense, &Threads(2), isa);
         for (index, found) in dense.iter().enumerate() {
             let (o, i) = (index / layer.in_features, index % layer.in_features);
             let expected = layer.weight(i, o) as f32;
@@ -299,6 +321,14 @@ fn products_are_right_and_do_not_depend_on_threads_at_every_edge_of_the_blocking
             check_layer::<f32>(&layer, rows, &mut random);
         }
     }
+    // More rows of the weight than a stretch has, and a strip that is not full, in either order of the words.
+    for shape in [[4224, 40, 32], [8320, 136, 8320]] {
+        let layer = Layer::random(shape, 0, &mut random);
+        for rows in [1, 3, 11] {
+            check_layer::<f32>(&layer, rows, &mut random);
+            check_layer::<f16>(&layer, rows, &mut random);
+        }
+    }
     // Enough blocks of the largest size for two threads.
     let layer = Layer::random([32, 1032, 32], 0, &mut random);
     check_layer::<bf16>(&layer, 1030, &mut random);
@@ -315,6 +345,18 @@ fn every_number_of_few_rows_is_multiplied_right_whatever_the_group() {
             check_layer::<bf16>(&layer, rows, &mut random);
         }
     }
+}
+
+#[test]
+fn columns_are_preferred_where_one_instruction_looks_sixteen_weights_up_and_groups_repay_it() {
+    assert!(takes_columns(32) && takes_columns(4096) && !takes_columns(48) && !takes_columns(-1));
+    assert_eq!(
+        [fastest_order::<bf16>(128), fastest_order::<f32>(32), fastest_order::<f16>(80)],
+        [Major::Row; 3]
+    );
+    let looked_up = Isa::current() == Ok(Isa::Avx512);
+    let expected = if looked_up { Major::Column } else { Major::Row };
+    assert_eq!([fastest_order::<f32>(128), fastest_order::<f16>(64)], [expected; 2]);
 }
 
 #[test]
@@ -458,11 +500,15 @@ fn rows_of_very_small_or_large_numbers_are_as_exact_as_others() {
 fn parts_that_do_not_fit_are_refused() {
     let scales = Scales::F32(&[0.0; 16]);
     let new = |qweight, in_features, out_features, group_size| {
-        Packed::new(qweight, &[0; 2], scales, in_features, out_features, group_size).map(|_| ()).unwrap_err()
+        Packed::new((qweight, Major::Row), &[0; 2], scales, in_features, out_features, group_size)
+            .map(|_| ())
+            .unwrap_err()
     };
     assert_eq!(new(&[0; 8], 8, 12, 4), PackedError::OutFeatures(12));
     assert_eq!(new(&[0; 8], 8, 8, 0), PackedError::GroupSize { group_size: 0, in_features: 8 });
     assert_eq!(new(&[0; 8], 8, 8, 3), PackedError::GroupSize { group_size: 3, in_features: 8 });
+    let columns = Packed::new((&[0; 8], Major::Column), &[0; 2], scales, 8, 8, 4).map(|_| ());
+    assert_eq!(columns.unwrap_err(), PackedError::Blocks(4));
     assert_eq!(new(&[0; 7], 8, 8, 4), PackedError::Length { part: "qweight", found: 7, expected: 8 });
     assert_eq!(new(&[0; 8], 8, 8, 8), PackedError::Length { part: "qzeros", found: 2, expected: 1 });
 }

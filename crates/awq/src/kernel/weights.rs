@@ -5,12 +5,12 @@
 //! with rows in the lanes: three times cheaper wherever a group has more rows than a vector has lanes.
 
 use super::packed::{
-    NIBBLE_COLUMN, Packed, Rounding, STRIP_COLUMNS, STRIP_WORDS, Segment, Strip, WORD_COLUMNS,
+    Major, NIBBLE_COLUMN, Packed, Rounding, STRIP_COLUMNS, STRIP_WORDS, Segment, Strip, WORD_COLUMNS,
 };
 use super::simd::{Aligned, Arithmetic, CODE_OFFSET, Lanes, Simd, Table};
 
 /// All codes, plus [`CODE_OFFSET`].
-const CODES: Table = {
+pub(super) const CODES: Table = {
     let mut codes = [CODE_OFFSET; 16];
     let mut code = 1;
     while code < codes.len() {
@@ -170,7 +170,12 @@ pub(crate) fn transpose<S: Simd>(
     strip: Strip,
     out: &mut [S::U; STRIP_WORDS],
 ) {
-    if strip.words == STRIP_WORDS {
+    if packed.major() == Major::Column {
+        // They are turned already.
+        for (word, out) in out[..strip.words].iter_mut().enumerate() {
+            *out = simd.words(packed.codes(row, strip.word + word));
+        }
+    } else if strip.words == STRIP_WORDS {
         simd.transpose(packed.codes(row, strip.word), packed.row_words(), out);
     } else {
         let mut padded = [0; 16 * STRIP_WORDS];

@@ -83,6 +83,12 @@ impl QuantBackend for WqLinearGemm {
     fn capabilities(&self) -> Capabilities {
         Capabilities::new(self.group_size)
     }
+
+    fn arranged_for(&self, kind: Kind) -> Result<Option<Box<dyn Layer>>, LayerError> {
+        let tensors = self.tensors.arranged_for(kind, self.group_size);
+        let tensors = tensors.map_err(|error| error.of_layer(format!("{self:?}")))?;
+        Ok(tensors.map(|tensors| Box::new(Self { tensors, ..*self }) as Box<dyn Layer>))
+    }
 }
 
 /// This crate and its version.

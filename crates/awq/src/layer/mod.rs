@@ -18,7 +18,7 @@ pub(crate) const KIND_NAME: &str = "WQLinear_GEMM";
 /// layer has no training or evaluation state: the same kernel gives the same numbers whether gradients are recorded or not.
 ///
 /// The tensors are kept as they were read, and [`named_tensors`](qtuner_core::Layer::named_tensors) gives them back byte
-/// for byte. Formats and numerics: AutoAWQ's `WQLinear_GEMM` and `dequantize_gemm`.
+/// for byte; those of a layer that was [arranged](Self::into_arranged_for) have other strides. Formats and numerics: AutoAWQ's `WQLinear_GEMM` and `dequantize_gemm`.
 ///
 /// ```
 /// use qtuner_awq::WqLinearGemm;
@@ -81,6 +81,33 @@ impl WqLinearGemm {
         Self::from_tensors(qweight, qzeros, scales, bias)
     }
 
+    /// The same layer with its codes in the order that this CPU multiplies fastest with activations of dtype `kind`.
+    ///
+    /// For f32 and f16 on a CPU with AVX-512 (without AMX), `qweight` becomes column-major, if groups are multiples of 32,
+    /// at least 64: its shape and values stay, its strides are `[1, in_features]`. Whatever the order, a layer takes every dtype.
+    /// [`model::arrange_for`](qtuner_core::model::arrange_for) does this for a whole model.
+    ///
+    /// ```
+    /// use qtuner_awq::WqLinearGemm;
+    /// use tch::{Device, Kind, Tensor};
+    ///
+    /// let weight = Tensor::randn([64, 128], (Kind::Float, Device::Cpu)); // [out, in]
+    /// let layer = WqLinearGemm::from_dense(&weight, None, 64, Kind::Half)?;
+    /// let codes = layer.qweight().copy();
+    /// let layer = layer.into_arranged_for(Kind::Half)?;
+    /// assert_eq!(layer.qweight(), &codes);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`AwqError::Torch`] when there is no memory for it.
+    pub fn into_arranged_for(self, kind: Kind) -> Result<Self, AwqError> {
+        match self.tensors.arranged_for(kind, self.group_size)? {
+            Some(tensors) => Ok(Self { tensors, ..self }),
+            None => Ok(self),
+        }
+    }
+
     /// Checks the group size that a config promises (-1 means `in_features`) against the one of the tensors.
     ///
     /// # Errors
@@ -99,7 +126,7 @@ impl WqLinearGemm {
         self.group_size
     }
 
-    /// The packed codes, `int32 [in_features, out_features / 8]`.
+    /// The packed codes, `int32 [in_features, out_features / 8]`, contiguous or column-major.
     pub fn qweight(&self) -> &Tensor {
         &self.tensors.qweight
     }

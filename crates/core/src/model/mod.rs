@@ -3,6 +3,7 @@
 //! What can fail is checked on every layer before any layer is changed.
 
 mod adapters;
+mod arrange;
 mod merge;
 mod scale;
 
@@ -10,6 +11,7 @@ pub use adapters::{
     active_adapters, adapter_names, count_parameters, delete_adapter, disable_adapters, enable_adapters,
     set_adapter, set_mode, var_store,
 };
+pub use arrange::arrange_for;
 pub use merge::{merge_adapter, merge_and_unload, unload, unmerge_adapter};
 pub use scale::{scale_adapters, set_scale, unscale_adapters, with_adapter_scale};
 

@@ -34,7 +34,7 @@ const GRADIENT_ROWS: usize = 8;
 const UNPAIRED_GRADIENT_ROWS: usize = 2;
 
 /// Groups of fewer rows hardly repay their tables.
-const SHORT_GROUP: usize = 64;
+pub(super) const SHORT_GROUP: usize = 64;
 
 /// Up to so many rows, a product is faster this way: memory is read in its own order, and a strip of unpacked weights stays in
 /// a first-level cache.

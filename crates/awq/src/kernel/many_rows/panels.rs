@@ -97,15 +97,14 @@ impl Fill<'_> {
     /// How far behind each word of these rows and columns lies the word of those that come next in the task, or presumably in the
     /// next task, for the transposed weight; forward, runs fetch each other.
     fn ahead<A: Arithmetic>(&self, _: A, packed: &Packed<'_>) -> usize {
-        let row_words = packed.row_words();
         let (column, next) = (self.column, self.first + self.steps() * A::TERMS);
-        let start = column * row_words + self.first / WORD_COLUMNS;
+        let start = packed.place(column, self.first / WORD_COLUMNS);
         let next = if column + UNPACKED < self.block.columns {
-            start + UNPACKED * row_words
+            packed.place(column + UNPACKED, self.first / WORD_COLUMNS)
         } else if next < packed.out_features() {
-            next / WORD_COLUMNS
+            packed.place(0, next / WORD_COLUMNS)
         } else {
-            self.block.width * row_words
+            packed.place(self.block.width, 0)
         };
         next.wrapping_sub(start)
     }
@@ -188,9 +187,12 @@ pub(crate) fn transposed_panel<A: Arithmetic>(
             tables.build(arithmetic, packed, segment.group, strip);
         }
         for row in (0..whole).step_by(lanes) {
-            let start = (segment.first + row) * packed.row_words() + strip.word;
-            for lane in 0..lanes {
-                simd.prefetch(packed.words(), (start + lane * packed.row_words()).wrapping_add(ahead));
+            // A line is of words side by side, some rows of them or one.
+            let start = packed.place(segment.first + row, strip.word);
+            let [down, right] = packed.strides();
+            let [lines, apart] = if right == 1 { [lanes, down] } else { [STRIP_WORDS, right] };
+            for line in 0..lines {
+                simd.prefetch(packed.words(), (start + line * apart).wrapping_add(ahead));
             }
             let mut words = [simd.zero_words(); STRIP_WORDS];
             transpose(simd, packed, segment.first + row, strip, &mut words);

@@ -257,6 +257,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn put_words(self, x: Self::U, to: &mut [i32]) {
+        let to = &mut to[..LANES];
+        // SAFETY: `to` holds LANES words.
+        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), x) }
+    }
+
+    #[inline(always)]
     fn codes_in_place(self, x: Self::U, nibble: usize) -> Self::F {
         register!({
             // 2^23, whose last fraction bits count ones.

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::avx512_bf16::Bf16Pairs;
-use super::{Aligned, Amx, CODE_OFFSET, Lanes, Operation, Simd, Table};
+use super::{Aligned, Amx, CODE_OFFSET, Lanes, Operation, SUMS, Simd, Table};
 use crate::kernel::packed::{
     COLUMN_SHIFT, NIBBLE_COLUMN, Rounding, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS,
 };
@@ -129,6 +129,33 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn sums(self, x: [Self::F; SUMS]) -> Aligned<SUMS> {
+        // Two vectors become one, with half as many partial sums of each: first within quarters, then the quarters.
+        let mut pairs = [self.splat(0.0); 8];
+        for at in 0..8 {
+            let (a, b) = (x[2 * at], x[2 * at + 1]);
+            pairs[at] = register!(_mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)));
+        }
+        let mut fours = [self.splat(0.0); 4];
+        for at in 0..4 {
+            fours[at] = register!({
+                let (a, b) = (_mm512_castps_pd(pairs[2 * at]), _mm512_castps_pd(pairs[2 * at + 1]));
+                let (low, high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+                _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
+            });
+        }
+        let quarters = |a, b| {
+            register!(_mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b),
+                _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b)
+            ))
+        };
+        let mut out = Aligned([0.0; SUMS]);
+        self.store(quarters(quarters(fours[0], fours[1]), quarters(fours[2], fours[3])), &mut out.0);
+        out
+    }
+
+    #[inline(always)]
     fn round(self, x: Self::F, rounding: Rounding) -> Self::F {
         match rounding {
             Rounding::F16 => register!(_mm512_cvtph_ps(_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x))),
@@ -242,6 +269,13 @@ impl Simd for Avx512 {
         let from = &from[..LANES];
         // SAFETY: `from` holds LANES words.
         unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn put_words(self, x: Self::U, to: &mut [i32]) {
+        let to = &mut to[..LANES];
+        // SAFETY: `to` holds LANES words.
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), x) }
     }
 
     #[inline(always)]

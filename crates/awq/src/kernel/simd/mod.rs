@@ -62,6 +62,9 @@ pub(crate) struct Aligned<const N: usize>(pub(crate) [f32; N]);
 #[repr(align(64))]
 pub(crate) struct Lanes(pub(crate) [u32; 16]);
 
+/// Vectors whose lanes are summed together.
+pub(crate) const SUMS: usize = 16;
+
 /// Rows of a tile of AMX, of activations and of sums; and steps, and columns.
 pub(crate) const TILE: usize = 16;
 
@@ -125,6 +128,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn neg_mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// The sum of all lanes, always in the same order.
     fn sum(self, x: Self::F) -> f32;
+    /// The sum of all lanes of each vector, always in the same order.
+    #[inline(always)]
+    fn sums(self, x: [Self::F; SUMS]) -> Aligned<SUMS> {
+        let mut out = Aligned([0.0; SUMS]);
+        for (out, x) in out.0.iter_mut().zip(x) {
+            *out = self.sum(x);
+        }
+        out
+    }
     /// Rounds every lane to the type.
     fn round(self, x: Self::F, rounding: Rounding) -> Self::F;
     /// Widens the first elements of `from`.
@@ -150,6 +162,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn transpose(self, words: &[i32], stride: usize, out: &mut [Self::U; STRIP_WORDS]);
     /// The first words of `from`.
     fn words(self, from: &[i32]) -> Self::U;
+    /// The reverse of [`Simd::words`].
+    fn put_words(self, x: Self::U, to: &mut [i32]);
     /// A nibble of every lane, one of the lower half, where it is: its code times [`PLACES`], plus [`CODE_OFFSET`].
     fn codes_in_place(self, x: Self::U, nibble: usize) -> Self::F;
     /// A nibble of every lane, times what it counts in its half of the word, plus [`CODE_OFFSET`].

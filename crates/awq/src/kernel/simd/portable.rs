@@ -183,6 +183,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn put_words(self, x: Self::U, to: &mut [i32]) {
+        to[..LANES].copy_from_slice(&x.map(u32::cast_signed));
+    }
+
+    #[inline(always)]
     fn codes_in_place(self, x: Self::U, nibble: usize) -> Self::F {
         // 2^23, whose last fraction bits count ones.
         x.map(|word| f32::from_bits(word & (15 << (4 * nibble)) | CODE_OFFSET.to_bits()))

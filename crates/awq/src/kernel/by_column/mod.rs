@@ -1,0 +1,90 @@
+//! Products with few activation rows and a weight that is [`Major::Column`](super::packed::Major): rows are in the lanes.
+//!
+//! The words of a column of words are rows, side by side, so that a weight is a shift and a look-up away, for the gradient as
+//! for the product, and memory is read in its own order.
+//!
+//! | module | what |
+//! |---|---|
+//! | `forward` | products |
+//! | `columns` | the columns of a strip, whose sums stay in registers |
+//! | `grad_input` | gradients of up to eight rows |
+//! | `group` | what a group's weights in a strip are made of |
+//! | `turned` | a strip as it would lie in a row, for kernels that read rows |
+
+mod columns;
+mod forward;
+mod grad_input;
+mod group;
+mod turned;
+
+pub(crate) use self::forward::forward;
+pub(crate) use self::grad_input::grad_input;
+pub(crate) use self::turned::Turned;
+
+use super::element::Element;
+use super::packed::{BLOCK_ROWS, Packed, STRIP_WORDS, Strip, WORD_COLUMNS};
+use super::parts::Sums;
+use super::simd::Simd;
+
+/// Weights below so many bytes are multiplied by the calling thread alone: others would take as long to wake.
+const SMALL: usize = 128 << 10;
+
+/// Up to so many rows of activations, a product is faster this way.
+pub(crate) const MOST_ROWS: usize = 16;
+
+/// The most rows that share a pass.
+const PASS: usize = 8;
+
+/// Words of a row that share a line of scales, in the smaller dtypes.
+const SHARED: usize = 4;
+
+/// Of how many words of a row is a task: no sum depends on it.
+fn width(packed: &Packed<'_>, threads: usize) -> usize {
+    let words = packed.row_words();
+    if words * packed.in_features() * size_of::<i32>() <= SMALL {
+        words
+    } else {
+        words.div_ceil(threads).next_multiple_of(SHARED)
+    }
+}
+
+/// Cuts words `first ..+ count` into strips.
+fn strips(first: usize, count: usize) -> impl Iterator<Item = Strip> {
+    let strip = move |start| Strip { word: first + start, words: STRIP_WORDS.min(count - start) };
+    (0..count).step_by(STRIP_WORDS).map(strip)
+}
+
+/// Cuts rows of activations into passes of nearly equal size: the first row of each, and how many.
+fn passes(rows: usize) -> impl Iterator<Item = [usize; 2]> {
+    let passes = rows.div_ceil(PASS);
+    (0..passes)
+        .map(move |pass| [pass, pass + 1].map(|pass| rows * pass / passes))
+        .map(|[start, end]| [start, end - start])
+}
+
+/// Rows of the weight whose activations of a pass lie in a third of a first-level cache; not so many that
+/// a sum has more roundings than the bound allows.
+fn stretch(rows: usize) -> usize {
+    const CACHE: usize = 16 << 10;
+    let rows = rows.div_ceil(rows.div_ceil(PASS));
+    (CACHE / (rows * size_of::<f32>())).clamp(8 * BLOCK_ROWS, 4096) / BLOCK_ROWS * BLOCK_ROWS
+}
+
+/// The sums of a row in a strip, and the bias, rounded, to columns `start ..` of `y`.
+#[inline(always)]
+fn write<T: Element, S: Simd>(
+    simd: S,
+    mut sums: Sums,
+    bias: Option<&[f32]>,
+    strip: Strip,
+    start: usize,
+    y: &mut [T],
+) {
+    if let Some(bias) = bias {
+        for (sum, bias) in sums.0.iter_mut().zip(&bias[strip.column()..]) {
+            *sum += bias;
+        }
+    }
+    let columns = strip.columns();
+    T::narrow(simd, &sums.0[..columns], &mut y[start * WORD_COLUMNS..][..columns]);
+}
