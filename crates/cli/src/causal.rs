@@ -3,8 +3,8 @@
 use crate::dtype::Dtype;
 use crate::failure::Failure;
 use crate::hints::FOREIGN_TOKENS;
-use qtuner_core::ModuleTree;
 use qtuner_core::tree::{Leaves, LeavesMut, ModulePath};
+use qtuner_core::{ModuleTree, model};
 use qtuner_models::{CausalLm, ModelInput, OpenOptions};
 use qtuner_train::{LanguageModel, ModelError};
 use std::path::Path;
@@ -18,7 +18,9 @@ impl Causal {
     /// Opens a folder.
     pub(crate) fn open(folder: &Path, dtype: Dtype) -> Result<Self, qtuner_models::ModelError> {
         let options = OpenOptions { compute: dtype.kind(), ..OpenOptions::default() };
-        CausalLm::open(folder, &options).map(Self)
+        let mut model = CausalLm::open(folder, &options)?;
+        model::arrange_for(&mut model, dtype.kind()).map_err(qtuner_models::ModelError::from)?;
+        Ok(Self(model))
     }
 
     /// Refuses data with a token number that the model does not have, by the number `above` the largest one.
