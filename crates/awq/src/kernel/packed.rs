@@ -249,20 +249,13 @@ impl<'a> Packed<'a> {
         self.qweight
     }
 
-    /// How far apart in memory lie a word and the one below it, and a word and the one to its right.
-    #[inline(always)]
-    pub(crate) fn strides(&self) -> [usize; 2] {
-        match self.major {
-            Major::Row => [self.row_words(), 1],
-            Major::Column => [1, self.in_features],
-        }
-    }
-
     /// The place in memory of a word.
     #[inline(always)]
     pub(crate) fn place(&self, row: usize, word: usize) -> usize {
-        let [down, right] = self.strides();
-        row * down + word * right
+        match self.major {
+            Major::Row => row * self.row_words() + word,
+            Major::Column => word * self.in_features + row,
+        }
     }
 
     /// The rows of one word, of a weight that is [`Major::Column`].
@@ -279,16 +272,17 @@ impl<'a> Packed<'a> {
         &self.qweight[segment.first * self.row_words()..][..segment.count * self.row_words()]
     }
 
-    /// The codes from row `row`, word `word` on, to the end of the weight, in the order of memory.
+    /// The codes from row `row`, word `word` on, to the end of the weight, where it is [`Major::Row`]; rows are `row_words` apart.
     #[inline(always)]
     pub(crate) fn codes(&self, row: usize, word: usize) -> &'a [i32] {
-        &self.qweight[self.place(row, word)..]
+        debug_assert_eq!(self.major, Major::Row, "rows lie side by side");
+        &self.qweight[row * self.row_words() + word..]
     }
 
     /// What [`Packed::codes`] would give, empty beyond the last row: for a look ahead.
     #[inline(always)]
     pub(crate) fn codes_or_none(&self, row: usize, word: usize) -> &'a [i32] {
-        self.qweight.get(self.place(row, word)..).unwrap_or_default()
+        self.qweight.get(row * self.row_words() + word..).unwrap_or_default()
     }
 
     /// A strip of one row, zero beyond its words.

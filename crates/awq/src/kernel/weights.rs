@@ -5,7 +5,7 @@
 //! with rows in the lanes: three times cheaper wherever a group has more rows than a vector has lanes.
 
 use super::packed::{
-    Major, NIBBLE_COLUMN, Packed, Rounding, STRIP_COLUMNS, STRIP_WORDS, Segment, Strip, WORD_COLUMNS,
+    NIBBLE_COLUMN, Packed, Rounding, STRIP_COLUMNS, STRIP_WORDS, Segment, Strip, WORD_COLUMNS,
 };
 use super::simd::{Aligned, Arithmetic, CODE_OFFSET, Lanes, Simd, Table};
 
@@ -113,7 +113,7 @@ impl Tables {
     }
 }
 
-/// Words of a strip, turned so that lanes are rows: for each word its vectors of rows, at most `VECTORS`.
+/// Words of a strip of a weight that is [`Major::Row`](super::packed::Major), turned so that lanes are rows: for each word its vectors of rows, at most `VECTORS`.
 #[derive(Debug)]
 pub(crate) struct Turned<const VECTORS: usize>(Box<[TurnedWord<VECTORS>; STRIP_WORDS]>);
 
@@ -161,7 +161,7 @@ impl<const VECTORS: usize> Turned<VECTORS> {
     }
 }
 
-/// Turns `LANES` rows of a strip, from `row` on, into one vector for each word.
+/// Turns `LANES` rows of a strip, from `row` on, of a weight that is [`Major::Row`](super::packed::Major), into one vector for each word.
 #[inline(always)]
 pub(crate) fn transpose<S: Simd>(
     simd: S,
@@ -170,12 +170,7 @@ pub(crate) fn transpose<S: Simd>(
     strip: Strip,
     out: &mut [S::U; STRIP_WORDS],
 ) {
-    if packed.major() == Major::Column {
-        // They are turned already.
-        for (word, out) in out[..strip.words].iter_mut().enumerate() {
-            *out = simd.words(packed.codes(row, strip.word + word));
-        }
-    } else if strip.words == STRIP_WORDS {
+    if strip.words == STRIP_WORDS {
         simd.transpose(packed.codes(row, strip.word), packed.row_words(), out);
     } else {
         let mut padded = [0; 16 * STRIP_WORDS];

@@ -15,7 +15,7 @@ pub(super) type Tile = Aligned<SUMS>;
 /// Activations of a row that meet a block of weight rows.
 pub(super) type Left = Aligned<BLOCK_ROWS>;
 
-/// How far ahead words are fetched, in words: 8 KiB.
+/// How far ahead words are fetched at most, in words: 8 KiB.
 const AHEAD: usize = 2048;
 
 /// A strip of some rows of the weight, and the rows of activations of a pass.
@@ -128,7 +128,8 @@ impl<W: Weigh, const R: usize> Column<'_, W, R> {
     /// What to fetch when block `block` is met.
     #[inline(always)]
     fn ahead(&self, block: usize) -> usize {
-        let (rows, ahead) = (self.words.len() * BLOCK_ROWS, block * BLOCK_ROWS + AHEAD);
+        let rows = self.words.len() * BLOCK_ROWS;
+        let ahead = block * BLOCK_ROWS + AHEAD.min(rows);
         if ahead < rows { self.this + ahead } else { self.next + (ahead - rows) }
     }
 

@@ -39,7 +39,8 @@ impl Turned {
             }
             for word in (0..STRIP_WORDS).step_by(S::LANES) {
                 let mut turned = [simd.zero_words(); STRIP_WORDS];
-                simd.transpose(packed.codes(first, strip.word + word), packed.in_features(), &mut turned);
+                let words = &packed.words()[packed.place(first, strip.word + word)..];
+                simd.transpose(words, packed.in_features(), &mut turned);
                 for (row, turned) in rows.iter_mut().zip(turned) {
                     simd.put_words(turned, &mut row[word..]);
                 }

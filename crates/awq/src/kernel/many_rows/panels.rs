@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::nibbles::unpack;
 use super::{Block, DEPTH, UNPACKED};
-use crate::kernel::packed::{Packed, Rounding, STRIP_COLUMNS, STRIP_WORDS, Strip, WORD_COLUMNS};
+use crate::kernel::packed::{Major, Packed, Rounding, STRIP_COLUMNS, STRIP_WORDS, Strip, WORD_COLUMNS};
 use crate::kernel::panel::{PANEL, PANELS};
 use crate::kernel::simd::{Aligned, Arithmetic, Job, Simd};
 use crate::kernel::weights::{Columns, Tables, transpose};
@@ -187,15 +187,25 @@ pub(crate) fn transposed_panel<A: Arithmetic>(
             tables.build(arithmetic, packed, segment.group, strip);
         }
         for row in (0..whole).step_by(lanes) {
-            // A line is of words side by side, some rows of them or one.
-            let start = packed.place(segment.first + row, strip.word);
-            let [down, right] = packed.strides();
-            let [lines, apart] = if right == 1 { [lanes, down] } else { [STRIP_WORDS, right] };
-            for line in 0..lines {
-                simd.prefetch(packed.words(), (start + line * apart).wrapping_add(ahead));
-            }
             let mut words = [simd.zero_words(); STRIP_WORDS];
-            transpose(simd, packed, segment.first + row, strip, &mut words);
+            match packed.major() {
+                Major::Row => {
+                    let start = (segment.first + row) * packed.row_words() + strip.word;
+                    for lane in 0..lanes {
+                        let next = (start + lane * packed.row_words()).wrapping_add(ahead);
+                        simd.prefetch(packed.words(), next);
+                    }
+                    transpose(simd, packed, segment.first + row, strip, &mut words);
+                }
+                // They are turned already.
+                Major::Column => {
+                    let rows = segment.first + row..segment.first + row + lanes;
+                    for (words, word) in words[..strip.words].iter_mut().zip(strip.word..) {
+                        simd.prefetch(packed.words(), packed.place(rows.start, word).wrapping_add(ahead));
+                        *words = simd.words(packed.column(word, rows.clone()));
+                    }
+                }
+            }
             for (word, panel) in panel.chunks_exact_mut(WORD_COLUMNS / A::TERMS).enumerate().take(STRIP_WORDS)
             {
                 arithmetic.look_up(tables.word(word), words[word], panel, at + row);
