@@ -44,21 +44,23 @@ fn reason(shape: Shape, Missed { what, input, rows }: Missed) -> &'static str {
              memory is fast; tried: a third fewer instructions (slower from memory), other runs, prefetches, huge pages"
         }
         Ratio::Memory => {
-            "rounding as AutoAWQ does and products are 48 instructions on two pipes for 256 weights, 24 cycles, longer \
-             than fast memory takes; tried: look-ups, conversion to f16 and back, other runs"
+            "some 19 cycles of look-ups and products for 256 weights (30 with groups below 64 rows, which do not repay \
+             tables) and their reading hide each other only in part, least where memory is fast; tried: codes row by \
+             row, turned on the way, fetched at other distances"
         }
         Ratio::Int4 if is_bf16 => {
             "beyond memory's limit where ATen's kernel reads at more than 74 % of its speed; else as for that limit"
         }
         Ratio::Int4 => {
-            "ATen's figure is of bf16, whose weights need no rounding; tried: as for memory's limit"
+            "ATen's figure is of bf16; beyond memory's limit where that reads at more than 74 % of its speed; else as \
+             for that limit"
         }
         Ratio::FourRows if is_bf16 => {
             "one row gains more than four where memory is fast; tried: other runs and parts"
         }
         Ratio::FourRows => {
-            "rounding and products of four rows are 96 instructions on two pipes for 256 weights, those of one row 48; \
-             tried: nibbles in place (slower)"
+            "four rows are bound by their products and look-ups, 64 and 30 instructions on three pipes for 256 weights, \
+             one row by memory; tried: codes row by row (slower)"
         }
         Ratio::Peer if is_bf16 && rows <= 2 => {
             "asks for some 90 % of the speed of reading; tried: as for one row"
@@ -71,7 +73,7 @@ fn reason(shape: Shape, Missed { what, input, rows }: Missed) -> &'static str {
         }
         Ratio::Peer => {
             "contenders multiply bf16; exact f16 asks for f32 products, at half of that speed where a CPU has no f16 \
-             ones; tried: two bf16 terms for f16 (twice the products), panels from nine rows on (used)"
+             ones; tried: two bf16 terms for f16 (twice the products), codes by column to 16 rows, panels beyond (used)"
         }
         Ratio::Dense if input == Input::F16 => {
             "the contender multiplies bf16; exact f16 asks for f32 products, at half of that speed where a CPU has no \
