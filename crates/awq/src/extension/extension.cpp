@@ -78,7 +78,8 @@ bool is_float(at::ScalarType dtype) {
 
 // ---- CPU: shapes and memory here, numbers in Rust.
 
-// Whether the rows of each word lie side by side, and groups are such as the kernels for that order take.
+// Whether the rows of each word lie side by side, and groups are such as the kernels for that order take: of whole blocks of
+// rows (BLOCK_ROWS in src/kernel/packed.rs).
 bool is_column_major(const Tensor& qweight, const Shape& shape) {
   return !qweight.is_contiguous() && qweight.stride(0) == 1 && qweight.stride(1) == shape.in_features &&
       shape.group_size % 32 == 0;
@@ -101,8 +102,8 @@ Tensor run_cpu(Direction direction, const Tensor& input, const Tensor& qweight, 
         "qtuner_awq: bias must be [", shape.out_features, "], found ", bias->sizes());
   }
   const bool column_major = is_column_major(qweight, shape);
-  const Tensor dense_input = input.contiguous(), words = column_major ? qweight : qweight.contiguous(), zeros = qzeros.contiguous(),
-               steps = scales.contiguous();
+  const Tensor dense_input = input.contiguous(), words = column_major ? qweight : qweight.contiguous(),
+               zeros = qzeros.contiguous(), steps = scales.contiguous();
   const Tensor offset = bias.has_value() ? bias->to(at::kFloat).contiguous() : Tensor();
   const QtunerAwqCall call{dense_input.const_data_ptr(), output.mutable_data_ptr(),
       words.const_data_ptr<int32_t>(), zeros.const_data_ptr<int32_t>(), steps.const_data_ptr(),

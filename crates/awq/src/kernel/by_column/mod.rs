@@ -62,12 +62,13 @@ fn passes(rows: usize) -> impl Iterator<Item = [usize; 2]> {
         .map(|[start, end]| [start, end - start])
 }
 
-/// Rows of the weight whose activations of a pass lie in a third of a first-level cache; not so many that
-/// a sum has more roundings than the bound allows.
-fn stretch(rows: usize) -> usize {
+/// Rows of the weight whose activations of a pass lie in a third of a first-level cache; at most so many that a lane of a sum
+/// has 256 terms.
+fn stretch(rows: usize, lanes: usize) -> usize {
     const CACHE: usize = 16 << 10;
+    const TERMS: usize = 256;
     let rows = rows.div_ceil(rows.div_ceil(PASS));
-    (CACHE / (rows * size_of::<f32>())).clamp(8 * BLOCK_ROWS, 4096) / BLOCK_ROWS * BLOCK_ROWS
+    (CACHE / (rows * size_of::<f32>())).clamp(8 * BLOCK_ROWS, TERMS * lanes) / BLOCK_ROWS * BLOCK_ROWS
 }
 
 /// The sums of a row in a strip, and the bias, rounded, to columns `start ..` of `y`.
