@@ -64,7 +64,8 @@ impl CausalLm {
     /// Opens a Hugging Face folder: `config.json` and `model.safetensors`, or shards with an index.
     ///
     /// Each tensor is copied once, out of the mapped file; [`arrange_for`](qtuner_core::model::arrange_for) lets packed layers
-    /// bring theirs into the order that is fastest for the compute dtype. Tensors that the model has no place for are named in a warning.
+    /// bring theirs into the order that is fastest for the compute dtype. Tensors that the model has no place for are named in
+    /// a warning.
     ///
     /// # Errors
     /// [`ModelError`] for a folder that is no such model; it names the file and the tensor or key.

@@ -82,11 +82,10 @@ pub(crate) fn forward<T: Element>(
         return;
     }
     if packed.major() == Major::Column {
-        return if rows <= by_column::MOST_ROWS {
-            by_column::forward(x, packed, bias, y, pool, isa);
-        } else {
-            many_rows::forward(x, packed, bias, y, pool, isa);
-        };
+        if rows <= by_column::MOST_ROWS {
+            return by_column::forward(x, packed, bias, y, pool, isa);
+        }
+        return many_rows::forward(x, packed, bias, y, pool, isa);
     }
     let few = few_rows::most_rows::<T>(isa);
     if rows > codes::MOST_ROWS.max(few) {

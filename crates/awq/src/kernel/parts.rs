@@ -51,7 +51,7 @@ pub(crate) struct Split {
     chunks: usize,
 }
 
-/// Weights below so many bytes are multiplied by the calling thread alone: others would take as long to wake.
+/// Weights of so many bytes, or fewer, are small.
 const SMALL: usize = 128 << 10;
 
 /// Rows of the weight that parts have a multiple of.
@@ -70,6 +70,11 @@ const SOON_ADDED: usize = 128;
 /// Strips whose parts are added by one task.
 const ADDED: usize = 8;
 
+/// Whether a weight is so small that the calling thread multiplies it alone: others would take as long to wake.
+pub(crate) fn is_small(packed: &Packed<'_>) -> bool {
+    size_of_val(packed.words()) <= SMALL
+}
+
 /// How many rows of activations to multiply at a time.
 pub(crate) fn most_rows(packed: &Packed<'_>) -> usize {
     (MOST_SUMS / packed.strips()).max(1)
@@ -80,7 +85,7 @@ impl Split {
     /// or as much as has its sums in caches and gives every thread a task.
     pub(crate) fn new(packed: &Packed<'_>, rows: usize, threads: usize) -> Self {
         let (in_features, strips) = (packed.in_features(), packed.strips());
-        let small = in_features * packed.row_words() * size_of::<i32>() <= SMALL;
+        let small = is_small(packed);
         let parts = match rows * strips {
             _ if small => 1,
             ..=512 => 4,

@@ -113,7 +113,8 @@ impl Tables {
     }
 }
 
-/// Words of a strip of a weight that is [`Major::Row`](super::packed::Major), turned so that lanes are rows: for each word its vectors of rows, at most `VECTORS`.
+/// Words of a strip of a weight that is [`Major::Row`](super::packed::Major), turned so that lanes are rows: for each word its
+/// vectors of rows, at most `VECTORS`.
 #[derive(Debug)]
 pub(crate) struct Turned<const VECTORS: usize>(Box<[TurnedWord<VECTORS>; STRIP_WORDS]>);
 
@@ -161,7 +162,8 @@ impl<const VECTORS: usize> Turned<VECTORS> {
     }
 }
 
-/// Turns `LANES` rows of a strip, from `row` on, of a weight that is [`Major::Row`](super::packed::Major), into one vector for each word.
+/// Turns `LANES` rows of a strip, from `row` on, of a weight that is [`Major::Row`](super::packed::Major), into one vector for
+/// each word.
 #[inline(always)]
 pub(crate) fn transpose<S: Simd>(
     simd: S,

@@ -18,7 +18,8 @@ pub(crate) const KIND_NAME: &str = "WQLinear_GEMM";
 /// layer has no training or evaluation state: the same kernel gives the same numbers whether gradients are recorded or not.
 ///
 /// The tensors are kept as they were read, and [`named_tensors`](qtuner_core::Layer::named_tensors) gives them back byte
-/// for byte; those of a layer that was [arranged](Self::into_arranged_for) have other strides. Formats and numerics: AutoAWQ's `WQLinear_GEMM` and `dequantize_gemm`.
+/// for byte; those of a layer that was [arranged](Self::into_arranged_for) have other strides. Formats and numerics:
+/// AutoAWQ's `WQLinear_GEMM` and `dequantize_gemm`.
 ///
 /// ```
 /// use qtuner_awq::WqLinearGemm;

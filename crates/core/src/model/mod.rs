@@ -1,6 +1,7 @@
 //! The adapter life cycle of a whole model: each function broadcasts to every tuner layer.
 //!
-//! What can fail is checked on every layer before any layer is changed.
+//! What can fail is checked on every layer before any layer is changed. [`arrange_for`] alone goes layer by layer, each of which
+//! is the same layer before and after, so that memory for one of them is enough.
 
 mod adapters;
 mod arrange;

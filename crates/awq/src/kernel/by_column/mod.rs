@@ -9,25 +9,19 @@
 //! | `columns` | the columns of a strip, whose sums stay in registers |
 //! | `grad_input` | gradients of up to eight rows |
 //! | `group` | what a group's weights in a strip are made of |
-//! | `turned` | a strip as it would lie in a row, for kernels that read rows |
 
 mod columns;
 mod forward;
 mod grad_input;
 mod group;
-mod turned;
 
 pub(crate) use self::forward::forward;
 pub(crate) use self::grad_input::grad_input;
-pub(crate) use self::turned::Turned;
 
 use super::element::Element;
 use super::packed::{BLOCK_ROWS, Packed, STRIP_WORDS, Strip, WORD_COLUMNS};
-use super::parts::Sums;
+use super::parts::{Sums, is_small};
 use super::simd::Simd;
-
-/// Weights below so many bytes are multiplied by the calling thread alone: others would take as long to wake.
-const SMALL: usize = 128 << 10;
 
 /// Up to so many rows of activations, a product is faster this way.
 pub(crate) const MOST_ROWS: usize = 16;
@@ -41,11 +35,7 @@ const SHARED: usize = 4;
 /// Of how many words of a row is a task: no sum depends on it.
 fn width(packed: &Packed<'_>, threads: usize) -> usize {
     let words = packed.row_words();
-    if words * packed.in_features() * size_of::<i32>() <= SMALL {
-        words
-    } else {
-        words.div_ceil(threads).next_multiple_of(SHARED)
-    }
+    if is_small(packed) { words } else { words.div_ceil(threads).next_multiple_of(SHARED) }
 }
 
 /// Cuts words `first ..+ count` into strips.

@@ -10,6 +10,7 @@ mod nibbles;
 mod panels;
 mod stepwise;
 mod tiled;
+mod turned;
 mod workspace;
 
 use std::sync::atomic::AtomicBool;

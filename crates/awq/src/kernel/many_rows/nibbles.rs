@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
+use super::turned::TurnedStrip;
 use crate::kernel::ahead::{Down, Fetch, Nothing};
-use crate::kernel::by_column::Turned;
 use crate::kernel::packed::{Major, Packed, STRIP_COLUMNS, Strip};
 use crate::kernel::panel::{PANEL, Unpack};
 use crate::kernel::simd::{Aligned, Arithmetic, Rows, Simd};
 use crate::kernel::weigh::{Rounded, Split};
 
 /// The most weight rows that are unpacked to one panel after the other.
-const RUN: usize = 32;
+pub(super) const RUN: usize = 32;
 
 /// Unpacks `rows` of the weight in a strip, from the first step of the panels on.
 #[inline(always)]
@@ -24,7 +24,7 @@ pub(super) fn unpack<A: Arithmetic>(
     let simd = arithmetic.simd();
     let mut scales = Aligned([0.0; STRIP_COLUMNS]);
     let mut factor = None;
-    let mut turned = Turned::new();
+    let mut turned = TurnedStrip::new();
     let first = rows.start;
     for segment in packed.segments(rows, packed.run(RUN)) {
         if segment.begins {

@@ -1,23 +1,23 @@
-//! A strip of some rows, turned to lie as it would in a weight that is [`Major::Row`](crate::kernel::packed::Major).
+//! A full strip of some rows, turned to lie as it would in a weight that is [`Major::Row`](crate::kernel::packed::Major).
 
+use super::nibbles::RUN;
 use crate::kernel::packed::{Packed, STRIP_WORDS, Segment, Strip};
 use crate::kernel::simd::{Rows, Simd, StripRows};
-use crate::kernel::strips::LONGEST;
 
 /// Memory for the strip at hand.
 #[repr(align(64))]
-pub(crate) struct Turned([[i32; STRIP_WORDS]; LONGEST]);
+pub(super) struct TurnedStrip([[i32; STRIP_WORDS]; RUN]);
 
-impl Turned {
+impl TurnedStrip {
     /// Nothing yet.
-    pub(crate) fn new() -> Self {
-        Self([[0; STRIP_WORDS]; LONGEST])
+    pub(super) fn new() -> Self {
+        Self([[0; STRIP_WORDS]; RUN])
     }
 
-    /// The rows of `segment`, a multiple of sixteen, at most [`LONGEST`]; asks for the words that lie `ahead` of them in
+    /// The rows of `segment`, a multiple of sixteen, at most [`RUN`]; asks for the words that lie `ahead` of them in
     /// memory.
     #[inline(always)]
-    pub(crate) fn strip<S: Simd>(
+    pub(super) fn strip<S: Simd>(
         &mut self,
         simd: S,
         packed: &Packed<'_>,
@@ -28,14 +28,8 @@ impl Turned {
         let rows = &mut self.0[..segment.count];
         for (block, rows) in rows.chunks_exact_mut(STRIP_WORDS).enumerate() {
             let first = segment.first + block * STRIP_WORDS;
-            for word in strip.word..strip.word + strip.words {
+            for word in strip.word..strip.word + STRIP_WORDS {
                 simd.prefetch(packed.words(), packed.place(first, word).wrapping_add(ahead));
-            }
-            if strip.words < STRIP_WORDS {
-                for (index, row) in rows.iter_mut().enumerate() {
-                    *row = packed.code_strip(first + index, strip);
-                }
-                continue;
             }
             for word in (0..STRIP_WORDS).step_by(S::LANES) {
                 let mut turned = [simd.zero_words(); STRIP_WORDS];
