@@ -20,6 +20,7 @@ impl Fetch for Nothing {
 }
 
 /// A cursor over the cache lines of the next run: those that the present one does not have itself are fetched after each strip.
+#[derive(Clone)]
 pub(crate) struct Ahead<'a> {
     words: &'a [i32],
     /// The word to fetch.

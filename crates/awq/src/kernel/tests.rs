@@ -417,6 +417,35 @@ fn a_few_rows_of_bf16_meet_weights_that_are_not_rounded_to_bf16() {
 }
 
 #[test]
+fn small_activations_are_not_lost_beside_large_ones_that_meet_no_weight() {
+    let mut random = Random(8);
+    let shape @ [inner, outer, group_size] = [96, 40, 32];
+    let mut layer = Layer::random(shape, 0, &mut random);
+    // Every third row of the weight is zero, and meets the large activations.
+    for (index, code) in layer.codes.iter_mut().enumerate() {
+        let (i, o) = (index / outer, index % outer);
+        if i % 3 == 0 {
+            *code = layer.zeros[i / group_size * outer + o];
+        }
+    }
+    let layer = Layer::new(layer.codes, layer.zeros, layer.scales, shape);
+    for exponent in [-60, -32, -23, -16, -8] {
+        for rows in [1, 2, 3, 8] {
+            let small = 2f64.powi(exponent);
+            let mut x = random.numbers::<bf16>(rows * inner);
+            for (index, x) in x.iter_mut().enumerate() {
+                *x = bf16::from_f64(x.to_f64() * if index % 3 == 0 { 1.0 } else { small });
+            }
+            for isa in Isa::available() {
+                let mut y = vec![bf16::ZERO; rows * outer];
+                forward(&x, &layer.packed(), None, &mut y, &Serial, isa);
+                check_product(&x, |i, o| layer.weight(i, o), None, &y, [rows, inner, outer]);
+            }
+        }
+    }
+}
+
+#[test]
 fn weights_of_zero_make_zeros() {
     let codes: Vec<u8> = (0..64).flat_map(|row| [(row / 32 * 5 + 3) as u8; 24]).collect();
     let scales = OwnedScales::F16(vec![f16::from_f32(0.01); 48]);

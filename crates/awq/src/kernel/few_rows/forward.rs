@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 use super::panel::Paneled;
 use super::run::{Kept, RUN, Run, UNPACKING};
+use super::whole;
 use crate::kernel::ahead::Ahead;
 use crate::kernel::element::{Element, are_ordinary};
 use crate::kernel::isa::Isa;
@@ -12,7 +13,7 @@ use crate::kernel::packed::{Packed, STRIP_COLUMNS, STRIP_WORDS, Segment};
 use crate::kernel::panel::{PANEL, PANELS};
 use crate::kernel::parallel::ParallelFor;
 use crate::kernel::parts::{Piece, Split as Parts, Sums, in_parts};
-use crate::kernel::simd::{Aligned, Lanes, Operation, Simd, dispatch};
+use crate::kernel::simd::{Aligned, EXACT_ROWS, Lanes, Operation, Simd, dispatch};
 use crate::kernel::strips::{Padded, Strips, strips};
 use crate::kernel::weigh::{Rounded, Split, Unrounded, Weigh};
 
@@ -90,6 +91,8 @@ struct Workspace {
     kept: Vec<Kept>,
     /// A strip of a run, for more.
     panels: Vec<Aligned<PANEL>>,
+    /// Of each strip and row, a group's sums of whole numbers.
+    totals: Vec<Sums>,
 }
 
 thread_local! {
@@ -104,10 +107,19 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
         let Self { task: PieceTask { x, packed, piece, next, rows, sums, .. }, weigh } = self;
         let mut padded = Padded::new();
         let mut workspace = KEPT.take().unwrap_or_default();
-        let Workspace { scales, left, kept, panels } = &mut *workspace;
+        let Workspace { scales, left, kept, panels, totals } = &mut *workspace;
         scales.resize(piece.width(), Aligned([0.0; STRIP_COLUMNS]));
         left.resize(rows, Aligned([0.0; RUN]));
-        let longest = if rows <= UNPACKING { packed.run(RUN / 2) } else { RUN };
+        let whole = W::TAKEN == 0 && rows <= simd.whole_rows();
+        let longest = match rows {
+            _ if whole => packed.run(EXACT_ROWS),
+            ..=UNPACKING => packed.run(RUN / 2),
+            _ => RUN,
+        };
+        if whole {
+            totals.clear();
+            totals.resize(sums.len(), Aligned([0.0; STRIP_COLUMNS]));
+        }
         let paneled = is_paneled::<S, W>(rows);
         if paneled {
             panels.resize(RUN * PANELS, Aligned([0.0; PANEL]));
@@ -127,6 +139,7 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
             let strips = strips(packed, piece, segment, &mut padded);
             let run = RunTask { weigh, segment, strips, scales, left, kept, rows, sums, ahead };
             match (rows, S::REGISTERS) {
+                _ if whole && whole::add(simd, &run, totals) => {}
                 _ if paneled => simd.vectorize(Paneled { run, panels }),
                 (1, 16) if W::TAKEN > 0 => run.add::<S, 1, 2>(simd),
                 (1, _) => run.add::<S, 1, 4>(simd),
@@ -145,6 +158,9 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
                 _ => run.add::<S, 8, 2>(simd),
             }
             if segment.ends {
+                if whole {
+                    simd.vectorize_whole(whole::Scale { scales, rows, totals, sums });
+                }
                 for strip in piece.strips[0]..piece.strips[1] {
                     packed.prefetch_group(simd, segment.group + 1, packed.strip(strip));
                 }

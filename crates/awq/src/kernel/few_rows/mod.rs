@@ -9,6 +9,8 @@ mod forward;
 mod grad_input;
 mod panel;
 mod run;
+mod terms;
+mod whole;
 mod workspace;
 
 pub(crate) use forward::forward;

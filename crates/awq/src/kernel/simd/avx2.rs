@@ -6,7 +6,8 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{Absent, Aligned, CODE_OFFSET, Lanes, Operation, Simd, Table};
+use super::avx2_whole::Avx2Pairs;
+use super::{Absent, Aligned, CODE_OFFSET, Lanes, Operation, Simd, Table, WholeJob};
 use crate::kernel::packed::{
     COLUMN_SHIFT, NIBBLE_COLUMN, Rounding, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS,
 };
@@ -84,6 +85,19 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn pairs(self) -> Option<Self::Pairs> {
         None
+    }
+
+    #[inline(always)]
+    fn whole_rows(self) -> usize {
+        if Avx2Pairs::detect(self).is_some() { 2 } else { 1 }
+    }
+
+    #[inline(always)]
+    fn vectorize_whole(self, job: impl WholeJob) {
+        match Avx2Pairs::detect(self) {
+            Some(pairs) => pairs.vectorize(job),
+            None => Avx2Pairs::plain(self).vectorize(job),
+        }
     }
 
     #[inline(always)]

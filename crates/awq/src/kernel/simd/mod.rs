@@ -11,6 +11,8 @@ mod arithmetic;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_whole;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16;
@@ -24,6 +26,7 @@ mod neon;
 mod portable;
 mod strip_rows;
 mod terms;
+mod whole;
 
 use half::{bf16, f16};
 
@@ -37,6 +40,7 @@ pub(crate) use self::codes::{CodeJob, CodePairs, Words};
 pub(crate) use self::portable::Portable;
 pub(crate) use self::strip_rows::{Rows, StripRows};
 pub(crate) use self::terms::{PairTerms, TERM_STEPS};
+pub(crate) use self::whole::{CODE_PLACES, EXACT_ROWS, WholeJob, WholePairs, WordsOf};
 
 use super::isa::Isa;
 use super::packed::{NIBBLE_COLUMN, Rounding, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
@@ -109,6 +113,16 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// The way for pairs of bf16 terms, if the CPU has one.
     fn pairs(self) -> Option<Self::Pairs>;
+    /// The most rows of bf16 for which pairs of whole numbers are the fastest.
+    #[inline(always)]
+    fn whole_rows(self) -> usize {
+        0
+    }
+    /// Runs `job` with the instructions for pairs of whole numbers, which a set without [`Simd::whole_rows`] has not got.
+    #[inline(always)]
+    fn vectorize_whole(self, _: impl WholeJob) {
+        unreachable!("no rows are multiplied so")
+    }
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F;
