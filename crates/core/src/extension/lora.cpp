@@ -142,10 +142,16 @@ struct LoraNode : public Function<LoraNode> {
     const bool wants_bias = context->saved_data["biased"].toBool() && context->needs_input_grad(4);
     if (qtuner::are_plain(x, grad, a, b, std::nullopt)) {
       const Tensor dense = grad.contiguous();
-      const Tensor inner = wants_x || wants_a ? qtuner::dots(dense, b.t()) : Tensor();
+      const bool few = dense.size(0) <= qtuner::FEW_FOR_NARROW;
+      const auto times_b = [&] { return few ? qtuner::narrow(dense, b) : qtuner::dots(dense, b.t()); };
+      const auto gradient_of_b = [&] {
+        return few ? qtuner::outer(dense, low, scaling)
+                   : qtuner::sums(low.t(), dense, scaling, dtype).t().contiguous();
+      };
+      const Tensor inner = wants_x || wants_a ? times_b() : Tensor();
       return {Tensor(), wants_x ? qtuner::sums(inner, a, scaling, x.scalar_type()) : Tensor(),
           wants_a ? qtuner::sums(inner.t(), x, scaling, dtype) : Tensor(),
-          wants_b ? qtuner::sums(low.t(), dense, scaling, dtype).t().contiguous() : Tensor(),
+          wants_b ? gradient_of_b() : Tensor(),
           wants_bias ? dense.sum(0, false, dtype).mul_(scaling) : Tensor(), Tensor()};
     }
     const auto zeros = [](bool wanted, const Tensor& like) { return wanted ? at::zeros_like(like) : Tensor(); };

@@ -35,6 +35,13 @@ struct QtunerCoreSums {
   float scale;
   int64_t m, k, n;
 };
+struct QtunerCoreNarrow {
+  const void* x;
+  int32_t x_dtype;
+  float *b, *low;
+  float scale;
+  int64_t m, n, r, rows;
+};
 struct QtunerCoreDense {
   const float* x;
   const void *w, *bias;
@@ -45,6 +52,8 @@ struct QtunerCoreDense {
 // Written in Rust. They return 0, or 1 after a panic.
 int qtuner_core_dots(const QtunerCoreDots* call, int64_t begin, int64_t end);
 int qtuner_core_sums(const QtunerCoreSums* call, int64_t begin, int64_t end);
+int qtuner_core_narrow(const QtunerCoreNarrow* call, int64_t begin, int64_t end);
+int qtuner_core_outer(const QtunerCoreNarrow* call, int64_t begin, int64_t end);
 int qtuner_core_dense(const QtunerCoreDense* call, int64_t begin, int64_t end);
 int64_t qtuner_core_sums_tasks(int64_t m, int64_t n);
 }
@@ -55,6 +64,8 @@ namespace {
 constexpr int64_t DOT_ROWS = 24;
 constexpr int64_t DOT_COLUMNS = 1024;
 constexpr int64_t FEW_FOR_DOTS = 8;
+// Short rows in a task.
+constexpr int64_t NARROW_ROWS = 256;
 // The most rows that a dense weight is read for at once, and the least size for which that pays.
 constexpr int64_t FEW_FOR_DENSE = 4;
 constexpr int64_t LARGE = 1 << 18;
@@ -68,6 +79,16 @@ QtunerCoreMatrix matrix(const Tensor& tensor) {
 bool is_plain(const Tensor& tensor, at::ScalarType dtype) {
   return tensor.is_cpu() && tensor.layout() == at::kStrided && tensor.scalar_type() == dtype && !tensor.is_conj() &&
       !tensor.is_neg();
+}
+
+// The sum of blocks of m rows, in their order.
+Tensor added_up(const Tensor& blocks, int64_t m) {
+  float* sum = blocks.mutable_data_ptr<float>();
+  const int64_t size = m * blocks.size(1);
+  for (int64_t at = size; at < blocks.numel(); ++at) {
+    sum[at % size] += sum[at];
+  }
+  return blocks.narrow(0, 0, m);
 }
 
 bool is_activation(const Tensor& tensor) {
@@ -103,12 +124,29 @@ Tensor dots(const Tensor& x, const Tensor& a) {
   if (across == 1) {
     return low;
   }
-  // The sums of columns, in their order.
-  float* sum = low.mutable_data_ptr<float>();
-  for (int64_t at = m * r; at < low.numel(); ++at) {
-    sum[at % (m * r)] += sum[at];
-  }
-  return low.narrow(0, 0, m);
+  return added_up(low, m);
+}
+
+Tensor narrow(const Tensor& x, const Tensor& b) {
+  const Tensor left = x.contiguous(), right = b.contiguous();
+  const int64_t m = left.size(0), n = left.size(1), r = right.size(1);
+  const int64_t tasks = (n + NARROW_ROWS - 1) / NARROW_ROWS;
+  Tensor low = at::empty({tasks * m, r}, right.options());
+  const QtunerCoreNarrow call{left.const_data_ptr(), static_cast<int32_t>(left.scalar_type()),
+      const_cast<float*>(right.const_data_ptr<float>()), low.mutable_data_ptr<float>(), 1.0f, m, n, r, NARROW_ROWS};
+  Tasks<QtunerCoreNarrow>(call, qtuner_core_narrow).spread(tasks, m * NARROW_ROWS * r);
+  return added_up(low, m);
+}
+
+Tensor outer(const Tensor& x, const Tensor& low, double scale) {
+  const Tensor left = x.contiguous(), right = low.contiguous();
+  const int64_t m = left.size(0), n = left.size(1), r = right.size(1);
+  Tensor product = at::empty({n, r}, right.options());
+  const QtunerCoreNarrow call{left.const_data_ptr(), static_cast<int32_t>(left.scalar_type()),
+      product.mutable_data_ptr<float>(), const_cast<float*>(right.const_data_ptr<float>()), static_cast<float>(scale),
+      m, n, r, NARROW_ROWS};
+  Tasks<QtunerCoreNarrow>(call, qtuner_core_outer).spread((n + NARROW_ROWS - 1) / NARROW_ROWS, m * NARROW_ROWS * r);
+  return product;
 }
 
 Tensor sums(const Tensor& left, const Tensor& right, double scale, at::ScalarType dtype, const OptionalTensor& bias,

@@ -19,6 +19,15 @@ bool are_plain(const at::Tensor& left, const at::Tensor& right);
 // x [m, n] a^T [n, r], in f32.
 at::Tensor dots(const at::Tensor& x, const at::Tensor& a);
 
+// The most rows for which the next two are faster than the others.
+constexpr int64_t FEW_FOR_NARROW = 4;
+
+// x [m, n] b [n, r], in f32.
+at::Tensor narrow(const at::Tensor& x, const at::Tensor& b);
+
+// scale * x^T [n, m] low [m, r], in f32.
+at::Tensor outer(const at::Tensor& x, const at::Tensor& low, double scale);
+
 // scale * (left [m, k] right [k, n] + bias), rounded to the dtype, and added to a base of that dtype.
 at::Tensor sums(const at::Tensor& left, const at::Tensor& right, double scale, at::ScalarType dtype,
     const std::optional<at::Tensor>& bias = std::nullopt, const std::optional<at::Tensor>& base = std::nullopt);

@@ -1,10 +1,11 @@
 //! The numbers of an adapter on a CPU, for factors in f32 and activations in f32 or bf16, and those of a dense layer where
-//! few rows meet it: three forms of product, which `products.cpp` cuts into tasks and spreads over libtorch's threads.
+//! few rows meet it: four forms of product, which `products.cpp` cuts into tasks and spreads over libtorch's threads.
 //!
 //! | module | product |
 //! |---|---|
 //! | `dots` | `low = x a^T`: rows against rows, with sums of thousands of terms |
 //! | `sums`, `few` | `y = base + round(scale * (left right + bias))`, with few terms; the rounding is to the dtype of `y` |
+//! | `narrow` | `low = x b` and the gradient of `b`, for few rows, with `b` as it lies |
 //! | `dense` | `y = round(x w^T + bias)`, for few rows |
 //!
 //! All sum in f32 and read activations in their own dtype. A result depends on shapes and the instruction set alone, not
@@ -19,6 +20,7 @@ mod dense;
 mod dots;
 mod element;
 mod few;
+mod narrow;
 mod simd;
 mod sums;
 #[cfg(test)]
@@ -28,6 +30,7 @@ mod view;
 use self::dense::Dense;
 use self::dots::Dots;
 use self::element::Element;
+use self::narrow::{Narrow, Outer};
 use self::simd::dispatch;
 use self::sums::{COLUMNS, ROWS, Sums, Workspace};
 use self::view::{Matrix, View};
@@ -93,6 +96,43 @@ struct DenseCall {
     n: i64,
     o: i64,
     rows: i64,
+}
+
+/// `low [tasks, m, r] = x [m, n] b [n, r]`, or `b [n, r] = scale * x^T low [m, r]`, with contiguous rows; mirrored in
+/// `products.cpp`. A task has `rows` rows of `b` at most.
+#[repr(C)]
+struct NarrowCall {
+    x: *const c_void,
+    x_dtype: i32,
+    b: *mut f32,
+    low: *mut f32,
+    scale: f32,
+    m: i64,
+    n: i64,
+    r: i64,
+    rows: i64,
+}
+
+/// Tasks `begin..end` of a call that writes `low`; 0, or 1 after a panic.
+#[unsafe(no_mangle)]
+extern "C" fn qtuner_core_narrow(call: *const NarrowCall, begin: i64, end: i64) -> c_int {
+    // SAFETY: C++ passes a pointer to a call on its stack.
+    let call = unsafe { &*call };
+    fenced(begin, end, |task| match call.x_dtype {
+        BFLOAT16 => narrow::<bf16>(call, task),
+        _ => narrow::<f32>(call, task),
+    })
+}
+
+/// Tasks `begin..end` of a call that writes `b`; 0, or 1 after a panic.
+#[unsafe(no_mangle)]
+extern "C" fn qtuner_core_outer(call: *const NarrowCall, begin: i64, end: i64) -> c_int {
+    // SAFETY: C++ passes a pointer to a call on its stack.
+    let call = unsafe { &*call };
+    fenced(begin, end, |task| match call.x_dtype {
+        BFLOAT16 => outer::<bf16>(call, task),
+        _ => outer::<f32>(call, task),
+    })
 }
 
 /// Tasks `begin..end` of a call; 0, or 1 after a panic.
@@ -212,6 +252,43 @@ fn dense<T: Element>(call: &DenseCall, task: usize) {
         (slice::from_raw_parts(call.x, m * n), w, bias, (0..m).map(y).collect::<Vec<_>>())
     };
     dispatch(Dense { x, n, w, bias, y: &mut y });
+}
+
+/// The columns of `x` that a task has.
+///
+/// # Safety
+/// `x` is of this dtype and lives, unchanged, as long as they.
+unsafe fn columns_of<'a, T>(call: &NarrowCall, task: usize) -> (usize, usize, Vec<&'a [T]>) {
+    let [m, n, rows] = [call.m, call.n, call.rows].map(size);
+    let first = task * rows;
+    let count = rows.min(n - first);
+    // SAFETY: as promised by the caller.
+    let row = |row: usize| unsafe { slice::from_raw_parts(call.x.cast::<T>().add(row * n + first), count) };
+    (first, count, (0..m).map(row).collect())
+}
+
+fn narrow<T: Element>(call: &NarrowCall, task: usize) {
+    let [m, r] = [call.m, call.r].map(size);
+    // SAFETY: as the call says, C++ holds `x` and `b`, which nothing changes meanwhile, and these rows of `low`, which no other
+    // task touches.
+    let (x, b, low) = unsafe {
+        let (first, count, x) = columns_of::<T>(call, task);
+        let b = slice::from_raw_parts(call.b.add(first * r).cast_const(), count * r);
+        (x, b, slice::from_raw_parts_mut(call.low.add(task * m * r), m * r))
+    };
+    dispatch(Narrow { x: &x, b, r, low });
+}
+
+fn outer<T: Element>(call: &NarrowCall, task: usize) {
+    let [m, r] = [call.m, call.r].map(size);
+    // SAFETY: as the call says, C++ holds `x` and `low`, which nothing changes meanwhile, and these rows of `b`, which no other
+    // task touches.
+    let (x, low, grad) = unsafe {
+        let (first, count, x) = columns_of::<T>(call, task);
+        let grad = slice::from_raw_parts_mut(call.b.add(first * r), count * r);
+        (x, slice::from_raw_parts(call.low.cast_const(), m * r), grad)
+    };
+    dispatch(Outer { x: &x, low, r, scale: call.scale, grad });
 }
 
 /// # Safety

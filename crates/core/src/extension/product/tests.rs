@@ -6,6 +6,7 @@
 use super::dense::Dense;
 use super::dots::Dots;
 use super::element::Element;
+use super::narrow::{Narrow, Outer};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
 use super::simd::{Job, Portable};
@@ -81,6 +82,28 @@ proptest! {
             low.fill(f32::NAN);
             set.run(Dots { x: &narrow[..], a: &a, n, r, columns: 0..n, low: &mut low });
             prop_assert_eq!(&low, &expected, "{:?}, bf16", set);
+        }
+    }
+
+    #[test]
+    fn few_rows_and_short_ones_are_multiplied_exactly_in_both_directions(
+        m in 1usize..5, n in 1usize..300, r in 1usize..90, seed in 0usize..99,
+    ) {
+        let (x, b, low) = (numbers(m * n, seed), numbers(n * r, seed + 1), numbers(m * r, seed + 2));
+        let narrow: Vec<bf16> = x.iter().map(|x| bf16::from_f32(*x)).collect();
+        let (x_rows, narrow_rows): (Vec<&[f32]>, Vec<&[bf16]>) = (x.chunks(n).collect(), narrow.chunks(n).collect());
+        let expected = product(&x, &turned(&b, [n, r]), [m, n, r]);
+        let of_b: Vec<f32> = product(&turned(&x, [m, n]), &turned(&low, [m, r]), [n, m, r]);
+        let of_b: Vec<f32> = of_b.iter().map(|sum| sum * 0.5).collect();
+        for set in Set::available() {
+            let mut found = [vec![f32::NAN; m * r], vec![f32::NAN; m * r]];
+            set.run(Narrow { x: &x_rows, b: &b, r, low: &mut found[0] });
+            set.run(Narrow { x: &narrow_rows, b: &b, r, low: &mut found[1] });
+            prop_assert_eq!(found, [expected.clone(), expected.clone()], "{:?}", set);
+            let mut found = [vec![f32::NAN; n * r], vec![f32::NAN; n * r]];
+            set.run(Outer { x: &x_rows, low: &low, r, scale: 0.5, grad: &mut found[0] });
+            set.run(Outer { x: &narrow_rows, low: &low, r, scale: 0.5, grad: &mut found[1] });
+            prop_assert_eq!(found, [of_b.clone(), of_b.clone()], "{:?}", set);
         }
     }
 
