@@ -419,7 +419,7 @@ fn a_few_rows_of_bf16_meet_weights_that_are_not_rounded_to_bf16() {
 #[test]
 fn small_activations_are_not_lost_beside_large_ones_that_meet_no_weight() {
     let mut random = Random(8);
-    let shape @ [inner, outer, group_size] = [96, 40, 32];
+    let shape @ [inner, outer, group_size] = [96, 424, 32];
     let mut layer = Layer::random(shape, 0, &mut random);
     // Every third row of the weight is zero, and meets the large activations.
     for (index, code) in layer.codes.iter_mut().enumerate() {

@@ -110,7 +110,7 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
         let Workspace { scales, left, kept, panels, totals } = &mut *workspace;
         scales.resize(piece.width(), Aligned([0.0; STRIP_COLUMNS]));
         left.resize(rows, Aligned([0.0; RUN]));
-        let whole = W::TAKEN == 0 && rows <= simd.whole_rows();
+        let whole = W::TAKEN == 0 && rows <= simd.whole_rows() && packed.strips() >= whole::FEWEST_STRIPS;
         let longest = match rows {
             _ if whole => packed.run(EXACT_ROWS),
             ..=UNPACKING => packed.run(RUN / 2),

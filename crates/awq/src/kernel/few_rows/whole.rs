@@ -9,6 +9,9 @@ use crate::kernel::parts::Sums;
 use crate::kernel::simd::{Aligned, CODE_PLACES, EXACT_ROWS, Simd, StripRows, WholeJob, WholePairs, WordsOf};
 use crate::kernel::strips::Strips;
 
+/// The fewest strips of a weight that repay the terms of a run.
+pub(super) const FEWEST_STRIPS: usize = 4;
+
 /// Adds the products of a run of one or two rows to `totals`, of each strip and row, in the order of the vectors of pairs, if the
 /// activations have terms.
 #[inline(always)]
