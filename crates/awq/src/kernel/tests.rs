@@ -447,15 +447,18 @@ fn small_activations_are_not_lost_beside_large_ones_that_meet_no_weight() {
 
 #[test]
 fn weights_of_zero_make_zeros() {
-    let codes: Vec<u8> = (0..64).flat_map(|row| [(row / 32 * 5 + 3) as u8; 24]).collect();
-    let scales = OwnedScales::F16(vec![f16::from_f32(0.01); 48]);
-    let layer = Layer::new(codes, vec![3; 24].into_iter().chain(vec![8; 24]).collect(), scales, [64, 24, 32]);
-    for rows in [1, 4, 12, 40] {
-        let x = Random(1).numbers::<bf16>(rows * 64);
-        for isa in Isa::available() {
-            let mut y = vec![bf16::ONE; rows * 24];
-            forward(&x, &layer.packed(), None, &mut y, &Serial, isa);
-            assert!(y.iter().all(|y| *y == bf16::ZERO), "{isa}, {rows} rows");
+    for columns in [24, 424] {
+        let codes: Vec<u8> = (0..64).flat_map(|row| vec![(row / 32 * 5 + 3) as u8; columns]).collect();
+        let scales = OwnedScales::F16(vec![f16::from_f32(0.01); 2 * columns]);
+        let zeros = vec![3; columns].into_iter().chain(vec![8; columns]).collect();
+        let layer = Layer::new(codes, zeros, scales, [64, columns, 32]);
+        for rows in [1, 2, 4, 12, 40] {
+            let x = Random(1).numbers::<bf16>(rows * 64);
+            for isa in Isa::available() {
+                let mut y = vec![bf16::ONE; rows * columns];
+                forward(&x, &layer.packed(), None, &mut y, &Serial, isa);
+                assert!(y.iter().all(|y| *y == bf16::ZERO), "{isa}, {rows} rows");
+            }
         }
     }
 }
