@@ -87,7 +87,7 @@ fn reason(shape: Shape, Missed { what, input, rows }: Missed) -> &'static str {
              columns to a table in bf16 (both used)"
         }
         Ratio::Avx2 if is_bf16 => {
-            "29 cycles of whole numbers for 256 weights (33 without AVX-VNNI) and their reading hide each other only in \
+            "29 cycles of integers for 256 weights (33 without AVX-VNNI) and their reading hide each other only in \
              part; tried: f32 (half as long again), digits of eight bits"
         }
         Ratio::Avx2 => {

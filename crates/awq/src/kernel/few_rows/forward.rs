@@ -3,9 +3,9 @@
 
 use std::cell::Cell;
 
+use super::integers;
 use super::panel::Paneled;
 use super::run::{Kept, RUN, Run, UNPACKING};
-use super::whole;
 use crate::kernel::ahead::Ahead;
 use crate::kernel::element::{Element, are_ordinary};
 use crate::kernel::isa::Isa;
@@ -91,7 +91,7 @@ struct Workspace {
     kept: Vec<Kept>,
     /// A strip of a run, for more.
     panels: Vec<Aligned<PANEL>>,
-    /// Of each strip and row, a group's sums of whole numbers.
+    /// Of each strip and row, a group's sums of integers.
     totals: Vec<Sums>,
 }
 
@@ -110,13 +110,14 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
         let Workspace { scales, left, kept, panels, totals } = &mut *workspace;
         scales.resize(piece.width(), Aligned([0.0; STRIP_COLUMNS]));
         left.resize(rows, Aligned([0.0; RUN]));
-        let whole = W::TAKEN == 0 && rows <= simd.whole_rows() && packed.strips() >= whole::FEWEST_STRIPS;
+        let in_integers =
+            W::TAKEN == 0 && rows <= simd.integer_rows() && packed.strips() >= integers::FEWEST_STRIPS;
         let longest = match rows {
-            _ if whole => packed.run(EXACT_ROWS),
+            _ if in_integers => packed.run(EXACT_ROWS),
             ..=UNPACKING => packed.run(RUN / 2),
             _ => RUN,
         };
-        if whole {
+        if in_integers {
             totals.clear();
             totals.resize(sums.len(), Aligned([0.0; STRIP_COLUMNS]));
         }
@@ -138,28 +139,16 @@ impl<T: Element, W: Weigh> Operation for Weighed<'_, T, W> {
             let ahead = Ahead::new(packed, piece, next, segment);
             let strips = strips(packed, piece, segment, &mut padded);
             let run = RunTask { weigh, segment, strips, scales, left, kept, rows, sums, ahead };
-            match (rows, S::REGISTERS) {
-                _ if whole && whole::add(simd, &run, totals) => {}
-                _ if paneled => simd.vectorize(Paneled { run, panels }),
-                (1, 16) if W::TAKEN > 0 => run.add::<S, 1, 2>(simd),
-                (1, _) => run.add::<S, 1, 4>(simd),
-                (2, 32) => run.add::<S, 2, 4>(simd),
-                (3, 32) => run.add::<S, 3, 4>(simd),
-                (4, 32) => run.add::<S, 4, 4>(simd),
-                (2, _) => run.add::<S, 2, 2>(simd),
-                (3, _) => run.add::<S, 3, 2>(simd),
-                (4, _) => run.add::<S, 4, 2>(simd),
-                (5, _) => run.add::<S, 5, 2>(simd),
-                (6, 16) if W::TAKEN > 0 => run.add::<S, 6, 1>(simd),
-                (6, _) => run.add::<S, 6, 2>(simd),
-                (7, 16) => run.add::<S, 7, 1>(simd),
-                (7, _) => run.add::<S, 7, 2>(simd),
-                (_, 16) => run.add::<S, 8, 1>(simd),
-                _ => run.add::<S, 8, 2>(simd),
+            if in_integers && integers::add(simd, &run, totals) {
+                // The totals have them.
+            } else if paneled {
+                simd.vectorize(Paneled { run, panels });
+            } else {
+                run.add_whole(simd);
             }
             if segment.ends {
-                if whole {
-                    simd.vectorize_whole(whole::Scale { scales, rows, totals, sums });
+                if in_integers {
+                    simd.vectorize_integers(integers::Scale { scales, rows, totals, sums });
                 }
                 for strip in piece.strips[0]..piece.strips[1] {
                     packed.prefetch_group(simd, segment.group + 1, packed.strip(strip));
@@ -185,6 +174,28 @@ pub(super) struct RunTask<'a, W> {
 }
 
 impl<W: Weigh> RunTask<'_, W> {
+    /// Adds the products, up to [`WHOLE`] rows.
+    #[inline(always)]
+    fn add_whole<S: Simd>(self, simd: S) {
+        match (self.rows, S::REGISTERS) {
+            (1, 16) if W::TAKEN > 0 => self.add::<S, 1, 2>(simd),
+            (1, _) => self.add::<S, 1, 4>(simd),
+            (2, 32) => self.add::<S, 2, 4>(simd),
+            (3, 32) => self.add::<S, 3, 4>(simd),
+            (4, 32) => self.add::<S, 4, 4>(simd),
+            (2, _) => self.add::<S, 2, 2>(simd),
+            (3, _) => self.add::<S, 3, 2>(simd),
+            (4, _) => self.add::<S, 4, 2>(simd),
+            (5, _) => self.add::<S, 5, 2>(simd),
+            (6, 16) if W::TAKEN > 0 => self.add::<S, 6, 1>(simd),
+            (6, _) => self.add::<S, 6, 2>(simd),
+            (7, 16) => self.add::<S, 7, 1>(simd),
+            (7, _) => self.add::<S, 7, 2>(simd),
+            (_, 16) => self.add::<S, 8, 1>(simd),
+            _ => self.add::<S, 8, 2>(simd),
+        }
+    }
+
     /// Adds the products of its `R` rows, `V` nibbles at a time; compiled by itself, so that few things compete for registers.
     #[inline(always)]
     fn add<S: Simd, const R: usize, const V: usize>(self, simd: S) {

@@ -2,16 +2,16 @@
 //! memory, and no weight leaves the first-level cache.
 //!
 //! Forward, columns are in the lanes, and a weight is computed where it is used, or, with more rows than registers hold sums
-//! of, a strip of them just before. One or two rows of bf16 meet the codes themselves, in whole numbers, where the set has these.
+//! of, a strip of them just before. One or two rows of bf16 meet the codes themselves, in integers, where the set has these.
 //! For the gradient, which sums over columns, words are turned so that rows are in the lanes; a weight is a shift and a look-up
 //! away from its word.
 
 mod forward;
 mod grad_input;
+mod integers;
 mod panel;
 mod run;
 mod terms;
-mod whole;
 mod workspace;
 
 pub(crate) use forward::forward;

@@ -1,10 +1,16 @@
-//! A run's activations as whole numbers of two terms, where they are such, exactly.
+//! A run's activations as integers of two terms, where they are such, exactly.
+
+use std::ops::RangeInclusive;
 
 use super::run::RUN;
 use crate::kernel::simd::{Aligned, EXACT_ROWS};
 
 /// Terms of a number, of sixteen bits each: the first one counts 2^16 times the second.
 pub(super) const TERMS: usize = 2;
+
+/// Exponents, as f32 has them, of a power of two above a row: its unit is a normal number, and codes that count up to 256 make no
+/// infinite sum of 2^26 numbers below 2^89.
+const EXPONENTS: RangeInclusive<u32> = 32..=216;
 
 /// The activations of a run, of `M` rows.
 pub(super) struct Terms<const M: usize> {
@@ -50,9 +56,9 @@ impl<const M: usize> Terms<M> {
         if largest == 0 {
             return Some(());
         }
-        // The exponent of a power of two above all numbers, which is 2^31 units; the unit must be a normal number itself.
+        // The exponent of a power of two above all numbers, which is 2^31 units.
         let above = (largest >> 23) + 1;
-        if above <= 31 {
+        if !EXPONENTS.contains(&above) {
             return None;
         }
         let unit = f32::from_bits((above - 31) << 23);
@@ -62,12 +68,12 @@ impl<const M: usize> Terms<M> {
         for (index, number) in numbers.iter().enumerate() {
             // Eight bits: below 2^31, and as exact in i32 as in f32.
             #[expect(clippy::cast_possible_truncation, reason = "a fraction is found on the way back")]
-            let whole = (number * units_in_one) as i32;
+            let integer = (number * units_in_one) as i32;
             #[expect(clippy::cast_precision_loss, reason = "it came from an f32")]
-            let back = whole as f32 * unit;
+            let back = integer as f32 * unit;
             exact &= back.to_bits() == (number + 0.0).to_bits();
-            let second = (whole << 16) >> 16;
-            terms[0][index] = whole.wrapping_sub(second) >> 16;
+            let second = (integer << 16) >> 16;
+            terms[0][index] = integer.wrapping_sub(second) >> 16;
             terms[1][index] = second;
         }
         if !exact {
@@ -107,10 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn numbers_too_far_apart_or_too_small_have_no_terms() {
+    fn numbers_too_far_apart_too_small_or_too_large_have_no_terms() {
         let far = |exponent: i32| of(&[1.0, 2f32.powi(exponent)]).is_some();
         assert!(far(30) && far(-30) && !far(31) && !far(-31));
         assert!(of(&[0.0, 2f32.powi(-96)]).is_some() && of(&[0.0, 2f32.powi(-97)]).is_none());
+        assert!(of(&[0.0, 2f32.powi(88)]).is_some() && of(&[0.0, 2f32.powi(89)]).is_none());
         assert!(of(&[3.0; 3]).is_none() && of(&[3.0; EXACT_ROWS + 2]).is_none());
         assert!(of(&[0.0, -0.0]).is_some());
     }
@@ -119,7 +126,7 @@ mod tests {
         #[test]
         fn terms_are_the_numbers_exactly(
             numbers in prop::collection::vec(prop::array::uniform2((-255i16..256, 0i32..23)), 1..=EXACT_ROWS / 2),
-            exponent in -95i32..60,
+            exponent in -95i32..59,
         ) {
             let number_of = |(digits, shift)| f32::from(digits) * 2f32.powi(exponent + shift);
             let numbers: Vec<f32> = numbers.into_iter().flatten().map(number_of).collect();

@@ -6,8 +6,8 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::avx2_whole::Avx2Pairs;
-use super::{Absent, Aligned, CODE_OFFSET, Lanes, Operation, Simd, Table, WholeJob};
+use super::avx2_integers::Avx2Pairs;
+use super::{Absent, Aligned, CODE_OFFSET, IntegerJob, Lanes, Operation, Simd, Table};
 use crate::kernel::packed::{
     COLUMN_SHIFT, NIBBLE_COLUMN, Rounding, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS,
 };
@@ -88,12 +88,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn whole_rows(self) -> usize {
+    fn integer_rows(self) -> usize {
         if Avx2Pairs::detect(self).is_some() { 2 } else { 1 }
     }
 
     #[inline(always)]
-    fn vectorize_whole(self, job: impl WholeJob) {
+    fn vectorize_integers(self, job: impl IntegerJob) {
         match Avx2Pairs::detect(self) {
             Some(pairs) => pairs.vectorize(job),
             None => Avx2Pairs::plain(self).vectorize(job),

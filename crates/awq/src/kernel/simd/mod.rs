@@ -11,7 +11,7 @@ mod arithmetic;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx2_whole;
+mod avx2_integers;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
@@ -21,12 +21,12 @@ mod avx512_codes;
 #[cfg(target_arch = "x86_64")]
 mod avx512_terms;
 mod codes;
+mod integers;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
 mod strip_rows;
 mod terms;
-mod whole;
 
 use half::{bf16, f16};
 
@@ -37,10 +37,10 @@ pub(crate) use self::absent::{Amx, AmxSetUp};
 pub(crate) use self::amx::{Amx, AmxSetUp};
 pub(crate) use self::arithmetic::{Arithmetic, Job, PackLeft, Single};
 pub(crate) use self::codes::{CodeJob, CodePairs, Words};
+pub(crate) use self::integers::{CODE_PLACES, EXACT_ROWS, IntegerJob, IntegerPairs, WordsOf};
 pub(crate) use self::portable::Portable;
 pub(crate) use self::strip_rows::{Rows, StripRows};
 pub(crate) use self::terms::{PairTerms, TERM_STEPS};
-pub(crate) use self::whole::{CODE_PLACES, EXACT_ROWS, WholeJob, WholePairs, WordsOf};
 
 use super::isa::Isa;
 use super::packed::{NIBBLE_COLUMN, Rounding, STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
@@ -113,14 +113,14 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// The way for pairs of bf16 terms, if the CPU has one.
     fn pairs(self) -> Option<Self::Pairs>;
-    /// The most rows of bf16 for which pairs of whole numbers are the fastest.
+    /// The most rows of bf16 for which pairs of integers are the fastest.
     #[inline(always)]
-    fn whole_rows(self) -> usize {
+    fn integer_rows(self) -> usize {
         0
     }
-    /// Runs `job` with the instructions for pairs of whole numbers, which a set without [`Simd::whole_rows`] has not got.
+    /// Runs `job` with the instructions for pairs of integers, which a set without [`Simd::integer_rows`] has not got.
     #[inline(always)]
-    fn vectorize_whole(self, _: impl WholeJob) {
+    fn vectorize_integers(self, _: impl IntegerJob) {
         unreachable!("no rows are multiplied so")
     }
 

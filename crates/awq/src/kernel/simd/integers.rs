@@ -1,4 +1,4 @@
-//! Codes multiplied by whole numbers of sixteen bits, in pairs, whose sums of 32 bits are exact.
+//! Codes multiplied by integers of sixteen bits, in pairs, whose sums of 32 bits are exact.
 //!
 //! Two rows of a vector of words share vectors of pairs, as in [`CodePairs`](super::CodePairs): lanes of four bytes, whose lower
 //! halves come from the first row and whose upper ones from the second. Two lanes in a row are of one word, its lower and its upper
@@ -14,16 +14,16 @@ pub(crate) const EXACT_ROWS: usize = 16;
 pub(crate) const CODE_PLACES: [f32; 4] = [1.0, 16.0, 256.0, 1.0];
 
 /// The words of a vector.
-pub(crate) type WordsOf<A> = <<A as WholePairs>::S as Simd>::U;
+pub(crate) type WordsOf<A> = <<A as IntegerPairs>::S as Simd>::U;
 
-/// Work to be compiled for a way that multiplies whole numbers.
-pub(crate) trait WholeJob {
+/// Work to be compiled for a way that multiplies integers.
+pub(crate) trait IntegerJob {
     /// Does it; `inline(always)`.
-    fn run<A: WholePairs>(self, pairs: A);
+    fn run<A: IntegerPairs>(self, pairs: A);
 }
 
 /// A way to multiply them.
-pub(crate) trait WholePairs: Copy {
+pub(crate) trait IntegerPairs: Copy {
     /// The instruction set.
     type S: Simd;
 

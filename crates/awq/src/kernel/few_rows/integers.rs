@@ -1,4 +1,4 @@
-//! A run of bf16 where whole numbers are multiplied in pairs: codes are met where they are in half a word, by the terms of
+//! A run of bf16 where integers are multiplied in pairs: codes are met where they are in half a word, by the terms of
 //! activations, and no sum is rounded before the run's end.
 
 use super::forward::RunTask;
@@ -6,7 +6,9 @@ use super::terms::{TERMS, Terms};
 use crate::kernel::ahead::{Ahead, Fetch};
 use crate::kernel::packed::{STRIP_COLUMNS, STRIP_WORDS, WORD_COLUMNS};
 use crate::kernel::parts::Sums;
-use crate::kernel::simd::{Aligned, CODE_PLACES, EXACT_ROWS, Simd, StripRows, WholeJob, WholePairs, WordsOf};
+use crate::kernel::simd::{
+    Aligned, CODE_PLACES, EXACT_ROWS, IntegerJob, IntegerPairs, Simd, StripRows, WordsOf,
+};
 use crate::kernel::strips::Strips;
 
 /// The fewest strips of a weight that repay the terms of a run.
@@ -30,7 +32,7 @@ fn add_rows<S: Simd, W, const M: usize, const N: usize>(
 ) -> bool {
     let Some(terms) = Terms::<M>::of(run.left, run.segment.count) else { return false };
     let (strips, ahead) = (run.strips, run.ahead.clone());
-    simd.vectorize_whole(Products::<M, N> { strips, terms: &terms, totals, ahead });
+    simd.vectorize_integers(Products::<M, N> { strips, terms: &terms, totals, ahead });
     true
 }
 
@@ -51,9 +53,9 @@ const NIBBLES: usize = WORD_COLUMNS / 2;
 /// A strip of a run in vectors of pairs, side by side.
 type Kept<A> = [[WordsOf<A>; VECTORS]; EXACT_ROWS / 2];
 
-impl<const M: usize, const N: usize> WholeJob for Products<'_, M, N> {
+impl<const M: usize, const N: usize> IntegerJob for Products<'_, M, N> {
     #[inline(always)]
-    fn run<A: WholePairs>(self, pairs: A) {
+    fn run<A: IntegerPairs>(self, pairs: A) {
         let Self { strips, terms, totals, mut ahead } = self;
         let simd = pairs.simd();
         let mut kept: Kept<A> = [[simd.zero_words(); VECTORS]; EXACT_ROWS / 2];
@@ -82,7 +84,7 @@ struct Strip<'a, A, const M: usize> {
     totals: &'a mut [Sums; M],
 }
 
-impl<A: WholePairs, const M: usize> Strip<'_, A, M> {
+impl<A: IntegerPairs, const M: usize> Strip<'_, A, M> {
     /// All nibbles of vector `V`.
     #[inline(always)]
     fn vector<const N: usize, const V: usize>(&mut self, kept: &mut Kept<A>, ahead: &mut Ahead<'_>) {
@@ -174,9 +176,9 @@ pub(super) struct Scale<'a> {
     pub(super) sums: &'a mut [Sums],
 }
 
-impl WholeJob for Scale<'_> {
+impl IntegerJob for Scale<'_> {
     #[inline(always)]
-    fn run<A: WholePairs>(self, pairs: A) {
+    fn run<A: IntegerPairs>(self, pairs: A) {
         let (simd, Self { scales, rows, totals, sums }) = (pairs.simd(), self);
         let of_strips = totals.chunks_exact_mut(rows).zip(sums.chunks_exact_mut(rows)).zip(scales);
         for ((totals, sums), scales) in of_strips {

@@ -1,4 +1,4 @@
-//! Pairs of whole numbers with AVX2, eight at a time, and with AVX-VNNI, which adds them up in the same instruction.
+//! Pairs of integers with AVX2, eight at a time, and with AVX-VNNI, which adds them up in the same instruction.
 #![allow(unsafe_code, reason = "intrinsics; a value of `Avx2` or `Vnni` proves that the CPU has them")]
 
 use std::arch::asm;
@@ -6,7 +6,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx2::Avx2;
-use super::whole::{WholeJob, WholePairs};
+use super::integers::{IntegerJob, IntegerPairs};
 use super::{Aligned, Simd};
 use crate::kernel::packed::{STRIP_COLUMNS, STRIP_WORDS};
 
@@ -26,7 +26,7 @@ pub(super) struct Plain;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Vnni(());
 
-/// Pairs of whole numbers, multiplied in one of these ways.
+/// Pairs of integers, multiplied in one of these ways.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Avx2Pairs<P> {
     simd: Avx2,
@@ -88,9 +88,9 @@ impl Avx2Pairs<Plain> {
 
     /// Runs `job` with the set's instructions.
     #[inline(always)]
-    pub(super) fn vectorize(self, job: impl WholeJob) {
+    pub(super) fn vectorize(self, job: impl IntegerJob) {
         #[target_feature(enable = "avx2,fma,f16c")]
-        fn inner(pairs: Avx2Pairs<Plain>, job: impl WholeJob) {
+        fn inner(pairs: Avx2Pairs<Plain>, job: impl IntegerJob) {
             job.run(pairs);
         }
         // SAFETY: the `Avx2` in `self` proves that the CPU has these features.
@@ -107,9 +107,9 @@ impl Avx2Pairs<Vnni> {
 
     /// Runs `job` with the set's instructions.
     #[inline(always)]
-    pub(super) fn vectorize(self, job: impl WholeJob) {
+    pub(super) fn vectorize(self, job: impl IntegerJob) {
         #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-        fn inner(pairs: Avx2Pairs<Vnni>, job: impl WholeJob) {
+        fn inner(pairs: Avx2Pairs<Vnni>, job: impl IntegerJob) {
             job.run(pairs);
         }
         // SAFETY: the `Avx2` and the `Vnni` in `self` prove that the CPU has these features.
@@ -117,7 +117,7 @@ impl Avx2Pairs<Vnni> {
     }
 }
 
-impl<P: Products> WholePairs for Avx2Pairs<P> {
+impl<P: Products> IntegerPairs for Avx2Pairs<P> {
     type S = Avx2;
 
     #[inline(always)]
@@ -195,9 +195,9 @@ mod tests {
         out: &'a mut Lanes,
     }
 
-    impl WholeJob for Sum<'_> {
+    impl IntegerJob for Sum<'_> {
         #[inline(always)]
-        fn run<A: WholePairs>(self, pairs: A) {
+        fn run<A: IntegerPairs>(self, pairs: A) {
             let [codes, left, sums] = self.words.map(|words| pairs.simd().load_words(words));
             pairs.simd().store_words(pairs.add_products(codes, left, sums), self.out);
         }
