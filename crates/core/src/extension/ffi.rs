@@ -9,10 +9,16 @@ use torch_sys::C_tensor;
 unsafe extern "C" {
     pub(super) fn qtuner_core_last_error() -> *const c_char;
 
-    pub(super) fn qtuner_core_add_lora(
-        y: *const C_tensor,
+    pub(super) fn qtuner_core_low_rank(
         x: *const C_tensor,
         a: *const C_tensor,
+        passed: *mut *mut C_tensor,
+        low: *mut *mut C_tensor,
+    ) -> c_int;
+
+    pub(super) fn qtuner_core_add_lora(
+        y: *const C_tensor,
+        low: *const C_tensor,
         b: *const C_tensor,
         bias: *const C_tensor,
         scaling: f64,

@@ -1,9 +1,13 @@
-// y + s * B(A(x)) as one node of autograd, which keeps x in its own dtype.
+// y + s * B(A(x)) as two nodes of autograd: low = A(x) before the base layer makes y, and y + s * B(low) after it.
 //
 // Written with libtorch's operators one by one, autograd would keep a copy of x in the adapter's dtype, f32, for the
 // gradient of A: twice the memory of the bf16 activations that it copies. Here nothing but x itself (which the layers
 // that share an input share) and x A^T is kept. Where the products are not those of products.h, x is cast a slice of rows
 // at a time, in both directions.
+//
+// The first node also passes x on, for the base layer to read. So the base's gradient of x comes to that node, which adds
+// its own to it while its sums are at hand; autograd would make both and add them up. y and that gradient are changed in
+// place where nobody else can see them.
 
 #include <ATen/ATen.h>
 #include <qtuner/fenced.h>
@@ -48,7 +52,7 @@ void in_slices(int64_t rows, int64_t width, Body body) {
 // left [m, k] right^T [k, n] in the dtype of right, which is [n, k].
 Tensor product(const Tensor& left, const Tensor& right) {
   const Tensor wide = left.to(right.scalar_type());
-  if (!qtuner::are_plain(wide, right)) {
+  if (!qtuner::are_plain_factors(wide, right)) {
     return at::linear(wide, right);
   }
   // Whichever side has its terms in a row.
@@ -57,6 +61,9 @@ Tensor product(const Tensor& left, const Tensor& right) {
 
 // x A^T [rows, r], in the dtype of A.
 Tensor low_rank(const Tensor& x, const Tensor& a) {
+  if (qtuner::are_plain(x, a)) {
+    return qtuner::dots(x, a);
+  }
   if (x.scalar_type() == a.scalar_type() || x.numel() <= SLICE) {
     return product(x, a);
   }
@@ -67,117 +74,178 @@ Tensor low_rank(const Tensor& x, const Tensor& a) {
   return low;
 }
 
-// y + cast(s * (low B^T + bias)), the product rounded once to the dtype of y.
-Tensor added(const Tensor& y, const Tensor& low, const Tensor& b, const OptionalTensor& bias, double scaling) {
-  Tensor sum = at::empty_like(y, at::MemoryFormat::Contiguous);
+// Whether nobody else can see what a tensor holds: no other handle, view, or gradient's saved result.
+bool is_sole(const Tensor& tensor) {
+  return tensor.use_count() == 1 && tensor.has_storage() && tensor.storage().use_count() == 1 && tensor.is_contiguous();
+}
+
+// y + cast(s * (low B^T + bias)), the product rounded once to the dtype of y; in `where`, whose memory may be that of y.
+void add(const Tensor& y, const Tensor& low, const Tensor& b, const OptionalTensor& bias, double scaling,
+    const Tensor& where) {
+  if (qtuner::are_plain(y, low, b, bias)) {
+    qtuner::add_sums(y, low, b.t(), scaling, bias, where);
+    return;
+  }
   in_slices(y.size(0), 2 * y.size(1), [&](int64_t first, int64_t count) {
-    const Tensor base = slice(y, first, count);
     Tensor update = product(slice(low, first, count), b);
-    Tensor rows = slice(sum, first, count);
+    Tensor rows = slice(where, first, count);
     if (bias.has_value()) {
       update.add_(*bias);
     }
-    at::add_out(rows, base, update.mul_(scaling).to(y.scalar_type()));
+    at::add_out(rows, slice(y, first, count), update.mul_(scaling).to(y.scalar_type()));
   });
-  return sum;
 }
 
-// The sum, and x A^T.
-std::pair<Tensor, Tensor> forward_without_graph(const Tensor& y, const Tensor& x, const Tensor& a, const Tensor& b,
-    const OptionalTensor& bias, double scaling) {
-  at::AutoDispatchBelowADInplaceOrView guard;
-  if (qtuner::are_plain(x, y, a, b, bias)) {
-    const Tensor low = qtuner::dots(x, a);
-    return {qtuner::sums(low, b.t(), scaling, y.scalar_type(), bias, y), low};
-  }
-  const Tensor low = low_rank(x, a);
-  return {added(y, low, b, bias, scaling), low};
-}
-
-struct LoraNode : public Function<LoraNode> {
-  // y [rows, out], x [rows, in], a [r, in], b [out, r], bias [out].
-  static Tensor forward(AutogradContext* context, const Tensor& y, const Tensor& x, const Tensor& a, const Tensor& b,
-      const OptionalTensor& bias, double scaling) {
-    const auto [sum, low] = forward_without_graph(y, x, a, b, bias, scaling);
+// x A^T, and x itself for the base layer.
+struct LowRankNode : public Function<LowRankNode> {
+  // x [.., in], a [r, in]; the product is [rows, r].
+  static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& a) {
+    at::AutoDispatchBelowADInplaceOrView guard;
     context->set_materialize_grads(false);
-    context->saved_data["scaling"] = scaling;
-    context->saved_data["biased"] = bias.has_value();
-    context->save_for_backward({x, a, b, low});
-    return sum;
+    context->save_for_backward({x, a});
+    return {x, low_rank(rows_of(x), a)};
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
-    const Tensor& grad = grads[0];
+    const auto saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &a = saved[1];
+    const Tensor &passed = grads[0], &grad = grads[1];
+    const bool wants_x = context->needs_input_grad(0), wants_a = context->needs_input_grad(1);
     if (!grad.defined()) {
+      return {passed, Tensor()};
+    }
+    if (at::GradMode::is_enabled()) {
+      // Asked to create a graph, the gradients are made of differentiable operators.
+      const Tensor own = at::mm(grad, a).to(x.scalar_type()).view(x.sizes());
+      return {passed.defined() ? passed + own : own, at::mm(grad.t(), rows_of(x).to(a.scalar_type()))};
+    }
+    at::AutoDispatchBelowADInplaceOrView guard;
+    const Tensor rows = rows_of(x);
+    return {wants_x ? grad_x(rows, a, grad, passed).view(x.sizes()) : Tensor(),
+        wants_a ? grad_a(rows, a, grad) : Tensor()};
+  }
+
+  // grad A, and what was passed back, if anything was.
+  static Tensor grad_x(const Tensor& x, const Tensor& a, const Tensor& grad, const Tensor& passed) {
+    if (qtuner::are_plain(x, a)) {
+      if (!passed.defined()) {
+        return qtuner::sums(grad, a, 1.0, x.scalar_type());
+      }
+      const Tensor where = is_sole(passed) ? passed : at::empty_like(passed, at::MemoryFormat::Contiguous);
+      qtuner::add_sums(rows_of(passed), grad, a, 1.0, std::nullopt, rows_of(where));
+      return where;
+    }
+    Tensor result = at::empty(x.sizes(), x.options());
+    in_slices(x.size(0), x.size(1), [&](int64_t first, int64_t count) {
+      slice(result, first, count).copy_(product(slice(grad, first, count), a.t()));
+    });
+    return passed.defined() ? result.add_(rows_of(passed)) : result;
+  }
+
+  static Tensor grad_a(const Tensor& x, const Tensor& a, const Tensor& grad) {
+    if (qtuner::are_plain(x, a)) {
+      return qtuner::sums(grad.t(), x, 1.0, a.scalar_type());
+    }
+    Tensor result = at::zeros_like(a);
+    in_slices(x.size(0), x.size(1), [&](int64_t first, int64_t count) {
+      const Tensor wide = slice(x, first, count).to(a.scalar_type());
+      result.add_(product(slice(grad, first, count).t(), wide.t()));
+    });
+    return result;
+  }
+};
+
+// What is no input of a node: y's own memory, to write the sum into.
+struct Room {
+  Tensor sum;
+};
+
+// y + s * (low B^T + bias).
+struct LoraNode : public Function<LoraNode> {
+  // y [.., out], low [rows, r], b [out, r], bias [out].
+  static Tensor forward(AutogradContext* context, const Tensor& y, const Tensor& low, const Tensor& b,
+      const OptionalTensor& bias, double scaling, const Room& room) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    context->set_materialize_grads(false);
+    context->saved_data["scaling"] = scaling;
+    context->saved_data["biased"] = bias.has_value();
+    context->save_for_backward({low, b});
+    add(rows_of(y), low, b, bias, scaling, rows_of(room.sum));
+    return room.sum;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    if (!grads[0].defined()) {
       return variable_list(6);
     }
-    // Asked to create a graph, the gradients are made of differentiable operators.
-    variable_list result = at::GradMode::is_enabled() ? in_one_piece(context, grad) : in_pieces(context, grad);
+    const auto saved = context->get_saved_variables();
+    const Tensor &low = saved[0], &b = saved[1];
+    const double scaling = context->saved_data["scaling"].toDouble();
+    // An absent bias is no input at all.
+    const bool wants_bias = context->saved_data["biased"].toBool() && context->needs_input_grad(3);
+    variable_list result(6);
+    if (at::GradMode::is_enabled()) {
+      const Tensor out = rows_of(grads[0]).to(b.scalar_type()) * scaling;
+      result[1] = at::mm(out, b);
+      result[2] = at::mm(out.t(), low);
+      result[3] = wants_bias ? out.sum(0) : Tensor();
+      result[0] = grads[0];
+      return result;
+    }
+    at::AutoDispatchBelowADInplaceOrView guard;
+    // Contiguous for the base layer, too.
+    const Tensor whole = grads[0].contiguous(), grad = rows_of(whole);
     if (context->needs_input_grad(0)) {
-      result[0] = grad;
+      result[0] = whole;
+    }
+    Tensor* grad_low = context->needs_input_grad(1) ? &result[1] : nullptr;
+    Tensor* grad_b = context->needs_input_grad(2) ? &result[2] : nullptr;
+    if (!qtuner::are_plain(grad, low, b, std::nullopt)) {
+      in_pieces(grad, low, b, scaling, grad_low, grad_b, wants_bias ? &result[3] : nullptr);
+      return result;
+    }
+    if (grad.size(0) <= qtuner::FEW_FOR_NARROW) {
+      qtuner::narrow(grad, b, low, scaling, grad_low, grad_b);
+    } else {
+      if (grad_low != nullptr) {
+        *grad_low = qtuner::dots(grad, qtuner::turned(b), scaling);
+      }
+      if (grad_b != nullptr) {
+        *grad_b = qtuner::turned(qtuner::sums(low.t(), grad, scaling, at::kFloat));
+      }
+    }
+    if (wants_bias) {
+      result[3] = grad.sum(0, false, at::kFloat).mul_(scaling);
     }
     return result;
   }
 
-  static variable_list in_one_piece(AutogradContext* context, const Tensor& grad) {
-    const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &a = saved[1], &b = saved[2];
-    const Tensor wide = x.to(a.scalar_type());
-    const Tensor out = grad.to(a.scalar_type()) * context->saved_data["scaling"].toDouble();
-    const Tensor inner = at::mm(out, b);
-    return {Tensor(), at::mm(inner, a).to(x.scalar_type()), at::mm(inner.t(), wide),
-        at::mm(out.t(), at::linear(wide, a)), out.sum(0), Tensor()};
-  }
-
-  // Only what is asked for, and a slice of rows at a time but for plain products.
-  static variable_list in_pieces(AutogradContext* context, const Tensor& grad) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &a = saved[1], &b = saved[2], &low = saved[3];
-    const double scaling = context->saved_data["scaling"].toDouble();
-    const auto dtype = a.scalar_type();
-    const bool wants_x = context->needs_input_grad(1), wants_a = context->needs_input_grad(2);
-    const bool wants_b = context->needs_input_grad(3);
-    // An absent bias is no input at all.
-    const bool wants_bias = context->saved_data["biased"].toBool() && context->needs_input_grad(4);
-    if (qtuner::are_plain(x, grad, a, b, std::nullopt)) {
-      const Tensor dense = grad.contiguous();
-      const bool few = dense.size(0) <= qtuner::FEW_FOR_NARROW;
-      const auto times_b = [&] { return few ? qtuner::narrow(dense, b) : qtuner::dots(dense, b.t()); };
-      const auto gradient_of_b = [&] {
-        return few ? qtuner::outer(dense, low, scaling)
-                   : qtuner::sums(low.t(), dense, scaling, dtype).t().contiguous();
-      };
-      const Tensor inner = wants_x || wants_a ? times_b() : Tensor();
-      return {Tensor(), wants_x ? qtuner::sums(inner, a, scaling, x.scalar_type()) : Tensor(),
-          wants_a ? qtuner::sums(inner.t(), x, scaling, dtype) : Tensor(),
-          wants_b ? gradient_of_b() : Tensor(),
-          wants_bias ? dense.sum(0, false, dtype).mul_(scaling) : Tensor(), Tensor()};
+  // A slice of rows at a time. What nothing points to is not made.
+  static void in_pieces(const Tensor& grad, const Tensor& low, const Tensor& b, double scaling, Tensor* grad_low,
+      Tensor* grad_b, Tensor* grad_bias) {
+    const auto dtype = b.scalar_type();
+    if (grad_low != nullptr) {
+      *grad_low = at::empty_like(low);
     }
-    const auto zeros = [](bool wanted, const Tensor& like) { return wanted ? at::zeros_like(like) : Tensor(); };
-    const Tensor grad_x = wants_x ? at::empty(x.sizes(), x.options()) : Tensor();
-    const Tensor grad_a = zeros(wants_a, a), grad_b = zeros(wants_b, b), grad_bias = zeros(wants_bias, b.select(1, 0));
-    in_slices(x.size(0), x.size(1) + grad.size(1), [&](int64_t first, int64_t count) {
+    if (grad_b != nullptr) {
+      *grad_b = at::zeros_like(b);
+    }
+    if (grad_bias != nullptr) {
+      *grad_bias = at::zeros({b.size(0)}, b.options());
+    }
+    in_slices(grad.size(0), grad.size(1), [&](int64_t first, int64_t count) {
       const Tensor out = slice(grad, first, count).to(dtype);
-      if (wants_b) {
+      if (grad_low != nullptr) {
+        slice(*grad_low, first, count).copy_(product(out, b.t()).mul_(scaling));
+      }
+      if (grad_b != nullptr) {
         // The transpose of out^T low: the wide matrix is the one that is not turned.
-        grad_b.add_(product(slice(low, first, count).t(), out.t()).t(), scaling);
+        grad_b->add_(product(slice(low, first, count).t(), out.t()).t(), scaling);
       }
-      if (wants_bias) {
-        grad_bias.add_(out.sum(0), scaling);
-      }
-      if (!wants_x && !wants_a) {
-        return;
-      }
-      const Tensor inner = product(out, b.t()).mul_(scaling);
-      if (wants_a) {
-        grad_a.add_(product(inner.t(), slice(x, first, count).to(dtype).t()));
-      }
-      if (wants_x) {
-        slice(grad_x, first, count).copy_(product(inner, a.t()));
+      if (grad_bias != nullptr) {
+        grad_bias->add_(out.sum(0), scaling);
       }
     });
-    return {Tensor(), grad_x, grad_a, grad_b, grad_bias, Tensor()};
   }
 };
 
@@ -189,19 +257,33 @@ const char* qtuner_core_last_error() {
   return qtuner::last_error.c_str();
 }
 
-// y + s * B(A(x)) in the shape of y; bias may be null.
-int qtuner_core_add_lora(const Tensor* y, const Tensor* x, const Tensor* a, const Tensor* b, const Tensor* bias,
-    double scaling, Tensor** result) {
+// x A^T [rows, r], and x again, for the base layer to read where a gradient of x is recorded, or null.
+int qtuner_core_low_rank(const Tensor* x, const Tensor* a, Tensor** passed, Tensor** low) {
   return fenced([&] {
-    const OptionalTensor offset = bias == nullptr ? OptionalTensor() : OptionalTensor(*bias);
-    const auto shaped = [&](const auto& add) {
-      return new Tensor(add(rows_of(*y), rows_of(*x), *a, *b, offset, scaling).view(y->sizes()));
-    };
     if (at::GradMode::is_enabled()) {
-      *result = shaped([](const auto&... operands) { return LoraNode::apply(operands...); });
+      const variable_list made = LowRankNode::apply(*x, *a);
+      *low = new Tensor(made[1]);
+      *passed = x->requires_grad() ? new Tensor(made[0]) : nullptr;
     } else {
       at::AutoDispatchBelowADInplaceOrView guard;
-      *result = shaped([](const auto&... operands) { return forward_without_graph(operands...).first; });
+      *low = new Tensor(low_rank(rows_of(*x), *a));
+      *passed = nullptr;
+    }
+  });
+}
+
+// y + s * (low B^T + bias) in the shape of y, whose memory it may take; bias may be null.
+int qtuner_core_add_lora(const Tensor* y, const Tensor* low, const Tensor* b, const Tensor* bias, double scaling,
+    Tensor** result) {
+  return fenced([&] {
+    const OptionalTensor offset = bias == nullptr ? OptionalTensor() : OptionalTensor(*bias);
+    const Room room{is_sole(*y) ? y->detach() : at::empty_like(y->detach(), at::MemoryFormat::Contiguous)};
+    if (at::GradMode::is_enabled()) {
+      *result = new Tensor(LoraNode::apply(*y, *low, *b, offset, scaling, room));
+    } else {
+      at::AutoDispatchBelowADInplaceOrView guard;
+      add(rows_of(*y), *low, *b, offset, scaling, rows_of(room.sum));
+      *result = new Tensor(room.sum);
     }
   });
 }

@@ -1,4 +1,4 @@
-//! What `tch` cannot say: an adapter as one node of autograd (`lora.cpp`, with the numbers in `product`), a dense layer
+//! What `tch` cannot say: an adapter as two nodes of autograd (`lora.cpp`, with the numbers in `product`), a dense layer
 //! by whichever product is the fastest (`linear.cpp`), a backward pass that starts with a gradient and inference mode (`autograd.cpp`), and one flag of libtorch.
 #![allow(unsafe_code, reason = "this is the crate's one room for foreign calls")]
 
@@ -18,34 +18,48 @@ pub(crate) fn autocast_is_enabled() -> bool {
     unsafe { torch_sys::at_autocast_is_enabled() != 0 }
 }
 
-/// An adapter's tensors: `a [r, in]`, `b [out, r]`, `bias [out]`, all of one dtype.
+/// What an adapter makes of a layer's input.
+#[derive(Debug)]
+pub(crate) struct LowRank {
+    /// The input as the base layer is to read it, so that both gradients of it meet in one place; the input itself will do
+    /// where this is none.
+    pub(crate) passed: Option<Tensor>,
+    /// `x a^T [rows, r]`, in the dtype of `a`.
+    pub(crate) low: Tensor,
+}
+
+/// `x a^T` in the dtype of `a`, for `x [..., in]` and `a [r, in]`. The gradient reaches both.
+///
+/// What is kept for it is `x` as it is; temporaries are a few megabytes whatever the sizes.
+pub(crate) fn low_rank(x: &Tensor, a: &Tensor) -> Result<LowRank, TchError> {
+    let (mut passed, mut low) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: both pointers are live tensors that outlive the call; the entry catches exceptions and writes owned tensors,
+    // or null for the first, where it returns 0.
+    let code = unsafe { ffi::qtuner_core_low_rank(x.as_ptr(), a.as_ptr(), &raw mut passed, &raw mut low) };
+    let low = owned(code, low)?;
+    Ok(LowRank { passed: (!passed.is_null()).then(|| owned(code, passed)).transpose()?, low })
+}
+
+/// What else an adapter has: `b [out, r]` and `bias [out]`, of the dtype of `low`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lora<'a> {
-    pub(crate) a: &'a Tensor,
     pub(crate) b: &'a Tensor,
     pub(crate) bias: Option<&'a Tensor>,
     pub(crate) scaling: f64,
 }
 
-/// `y + cast(scaling * (B (A cast(x)) + bias))` in the shape and dtype of `y [..., out]`, for `x [..., in]`.
+/// `y + cast(scaling * (low b^T + bias))` in the shape and dtype of `y [..., out]`.
 ///
-/// The low-rank product is in the dtype of `a`, rounded once to that of `y`. The gradient reaches everything. What is
-/// kept for it is `x` as it is, and `A x`; temporaries are a few megabytes whatever the sizes.
-pub(crate) fn add_lora(y: &Tensor, x: &Tensor, lora: Lora<'_>) -> Result<Tensor, TchError> {
+/// The product is in the dtype of `b`, rounded once to that of `y`. The gradient reaches everything. What is kept for it is
+/// `low`; the sum takes the memory of `y` if nobody else can see that.
+#[expect(clippy::needless_pass_by_value, reason = "`y` is used up")]
+pub(crate) fn add_lora(y: Tensor, low: &Tensor, lora: Lora<'_>) -> Result<Tensor, TchError> {
     let bias = lora.bias.map_or(ptr::null(), Tensor::as_ptr);
     let mut out = ptr::null_mut();
     // SAFETY: every pointer is a live tensor (or a null bias) that outlives the call; the entry catches exceptions and
-    // writes an owned tensor where it returns 0.
+    // writes an owned tensor where it returns 0. It changes `y` only if that is its storage's one handle, which ends here.
     let code = unsafe {
-        ffi::qtuner_core_add_lora(
-            y.as_ptr(),
-            x.as_ptr(),
-            lora.a.as_ptr(),
-            lora.b.as_ptr(),
-            bias,
-            lora.scaling,
-            &raw mut out,
-        )
+        ffi::qtuner_core_add_lora(y.as_ptr(), low.as_ptr(), lora.b.as_ptr(), bias, lora.scaling, &raw mut out)
     };
     owned(code, out)
 }

@@ -9,28 +9,35 @@
 
 namespace qtuner {
 
-// Whether the factors and these activations are such. Empty ones are not.
-bool are_plain(const at::Tensor& x, const at::Tensor& y, const at::Tensor& a, const at::Tensor& b,
-    const std::optional<at::Tensor>& bias);
+// Whether x, of rows, and a [r, n] are such, x a^T has terms, and none of the three is empty.
+bool are_plain(const at::Tensor& x, const at::Tensor& a);
+
+// Whether low [m, r], b [n, r] and bias [n] are of f32, y [m, n] is of f32 or bf16, and neither y nor low is empty.
+bool are_plain(const at::Tensor& y, const at::Tensor& low, const at::Tensor& b, const std::optional<at::Tensor>& bias);
 
 // Whether both are such matrices of f32, and left right^T has terms.
-bool are_plain(const at::Tensor& left, const at::Tensor& right);
+bool are_plain_factors(const at::Tensor& left, const at::Tensor& right);
 
-// x [m, n] a^T [n, r], in f32.
-at::Tensor dots(const at::Tensor& x, const at::Tensor& a);
+// scale * x [m, n] a^T [n, r], in f32.
+at::Tensor dots(const at::Tensor& x, const at::Tensor& a, double scale = 1.0);
 
-// The most rows for which the next two are faster than the others.
+// The most rows for which the next one is faster than the others.
 constexpr int64_t FEW_FOR_NARROW = 4;
 
-// x [m, n] b [n, r], in f32.
-at::Tensor narrow(const at::Tensor& x, const at::Tensor& b);
+// Both gradients of scale * low [m, r] b^T, in f32, where that of the product is x [m, n]: of low, scale * x b, and of b,
+// scale * x^T low. What nothing points to is not made.
+void narrow(const at::Tensor& x, const at::Tensor& b, const at::Tensor& low, double scale, at::Tensor* grad_low,
+    at::Tensor* grad_b);
 
-// scale * x^T [n, m] low [m, r], in f32.
-at::Tensor outer(const at::Tensor& x, const at::Tensor& low, double scale);
+// Rows for columns, of a matrix of f32.
+at::Tensor turned(const at::Tensor& matrix);
 
-// scale * (left [m, k] right [k, n] + bias), rounded to the dtype, and added to a base of that dtype.
-at::Tensor sums(const at::Tensor& left, const at::Tensor& right, double scale, at::ScalarType dtype,
-    const std::optional<at::Tensor>& bias = std::nullopt, const std::optional<at::Tensor>& base = std::nullopt);
+// scale * (left [m, k] right [k, n] + bias), rounded to the dtype.
+at::Tensor sums(const at::Tensor& left, const at::Tensor& right, double scale, at::ScalarType dtype);
+
+// base [m, n] plus those, rounded to its dtype before and after; the base itself holds them if `where` is the same tensor.
+void add_sums(const at::Tensor& base, const at::Tensor& left, const at::Tensor& right, double scale,
+    const std::optional<at::Tensor>& bias, const at::Tensor& where);
 
 // Whether few rows meet a large dense weight, of f32 or bf16 like them: at::linear is slower than memory there.
 bool is_few_rows(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& bias);

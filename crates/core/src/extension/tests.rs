@@ -1,6 +1,6 @@
 //! The node against the same sum written with libtorch's operators, in f64 where the numbers are compared.
 
-use super::{Lora, add_lora, backward, linear};
+use super::{Lora, LowRank, add_lora, backward, linear, low_rank};
 use crate::autograd::inference_mode;
 use proptest::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,8 +41,12 @@ impl Case {
 const SCALING: f64 = 1.75;
 
 fn fused(leaves: &[Tensor]) -> Tensor {
-    let lora = Lora { a: &leaves[2], b: &leaves[3], bias: leaves.get(4), scaling: SCALING };
-    add_lora(&leaves[0], &leaves[1], lora).unwrap()
+    let low = low_rank(&leaves[1], &leaves[2]).unwrap().low;
+    add_lora(leaves[0].shallow_clone(), &low, lora(leaves)).unwrap()
+}
+
+fn lora(leaves: &[Tensor]) -> Lora<'_> {
+    Lora { b: &leaves[3], bias: leaves.get(4), scaling: SCALING }
 }
 
 fn written_out(leaves: &[Tensor]) -> Tensor {
@@ -102,6 +106,72 @@ proptest! {
             let excess = ((found.to_kind(Kind::Double) - expected).abs() - bound).max().double_value(&[]);
             // Numbers below the least normal f16 have a step of their own.
             prop_assert!(excess <= 2f64.powi(-24), "{:?}: {}", outer, excess);
+        }
+    }
+}
+
+/// A base layer that reads `x`, too, without a rounding in whole numbers.
+fn base(leaves: &[Tensor], x: &Tensor) -> Tensor {
+    &leaves[0] + x.sum_dim_intlist(-1, true, x.kind())
+}
+
+#[test]
+fn what_is_passed_on_brings_the_bases_gradient_along() {
+    for (outer, bound) in [(Kind::Double, 1e-13), (Kind::Float, 1e-5), (Kind::BFloat16, 0.02)] {
+        let inner = if outer == Kind::Double { outer } else { Kind::Float };
+        for rows in [1, 40] {
+            let leaves = Case { rows, r#in: 20, out: 30, rank: 4, biased: false }.leaves(outer, inner);
+            let LowRank { passed, low } = low_rank(&leaves[1], &leaves[2]).unwrap();
+            let y = add_lora(base(&leaves, &passed.unwrap()), &low, lora(&leaves)).unwrap();
+            let wide: Vec<Tensor> = leaves
+                .iter()
+                .map(|leaf| leaf.detach().to_kind(Kind::Double).set_requires_grad(true))
+                .collect();
+            let mut with_base = wide.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
+            with_base[0] = base(&wide, &wide[1]);
+            let expected = gradients(&written_out(&with_base), &wide);
+            for (index, (gradient, expected)) in gradients(&y, &leaves).iter().zip(expected).enumerate() {
+                let found = distance(gradient, &expected);
+                assert!(found <= bound, "{outer:?}, {rows} rows, {index}: {found}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_passed_on_where_no_gradient_of_the_input_is_recorded() {
+    let leaves = Case { rows: 3, r#in: 6, out: 7, rank: 2, biased: false }.leaves(Kind::Float, Kind::Float);
+    assert!(low_rank(&leaves[1].detach(), &leaves[2]).unwrap().passed.is_none());
+    assert!(tch::no_grad(|| low_rank(&leaves[1], &leaves[2])).unwrap().passed.is_none());
+}
+
+#[test]
+fn a_sum_takes_the_memory_of_what_nobody_else_sees_and_changes_nothing_else() {
+    let leaves =
+        Case { rows: 3, r#in: 6, out: 7, rank: 2, biased: false }.leaves(Kind::BFloat16, Kind::Float);
+    let low = low_rank(&leaves[1], &leaves[2]).unwrap().low;
+    let expected = fused(&leaves).detach();
+    let sum = |y: Tensor| add_lora(y, &low, lora(&leaves)).unwrap();
+    let quiet = |y: Tensor| tch::no_grad(|| sum(y));
+    for add in [&sum as &dyn Fn(Tensor) -> Tensor, &quiet] {
+        let own = &leaves[0] * 1.0;
+        let place = own.data_ptr();
+        let y = add(own);
+        assert_eq!((y.data_ptr(), y.detach()), (place, expected.shallow_clone()));
+        let seen = &leaves[0] * 1.0;
+        for other in [seen.shallow_clone(), seen.detach(), seen.view([21]), seen.slice(0, 0, 1, 1)] {
+            let before = other.copy();
+            let y = add(seen.shallow_clone());
+            assert_ne!(y.data_ptr(), seen.data_ptr());
+            assert_eq!((y.detach(), other.detach()), (expected.shallow_clone(), before.detach()));
+        }
+        // The gradient of a power of e needs the power.
+        let saved = leaves[0].exp();
+        let place = saved.data_ptr();
+        let y = add(saved);
+        if y.requires_grad() {
+            assert_ne!(y.data_ptr(), place);
+            y.sum(Kind::Float).backward();
         }
     }
 }
@@ -181,18 +251,24 @@ fn a_second_derivative_is_that_of_the_sum() {
 #[test]
 fn shapes_of_more_dimensions_and_none_at_all_go_through() {
     let leaves = Case { rows: 1, r#in: 6, out: 7, rank: 2, biased: false }.leaves(Kind::Float, Kind::Float);
-    let lora = Lora { a: &leaves[2], b: &leaves[3], bias: None, scaling: SCALING };
     for size in [vec![], vec![2, 3], vec![0], vec![2, 0]] {
-        let [y, x] = [7, 6].map(|last| numbers(&[&size[..], &[last]].concat(), 0.0).to_kind(Kind::Float));
-        assert_eq!(add_lora(&y, &x, lora).unwrap().size(), y.size());
+        let of_width = |last| numbers(&[&size[..], &[last]].concat(), 0.0).to_kind(Kind::Float);
+        let x = of_width(6).set_requires_grad(true);
+        let LowRank { passed, low } = low_rank(&x, &leaves[2]).unwrap();
+        assert_eq!(passed.unwrap().size(), x.size());
+        let y = add_lora(of_width(7), &low, lora(&leaves)).unwrap();
+        assert_eq!(y.size(), of_width(7).size());
+        y.sum(Kind::Float).backward();
+        assert_eq!(x.grad().size(), x.size());
     }
 }
 
 #[test]
 fn what_libtorch_refuses_is_an_error() {
     let leaves = Case { rows: 2, r#in: 6, out: 7, rank: 2, biased: false }.leaves(Kind::Float, Kind::Float);
-    let lora = Lora { a: &leaves[3], b: &leaves[2], bias: None, scaling: SCALING };
-    assert!(add_lora(&leaves[0], &leaves[1], lora).is_err());
+    assert!(low_rank(&leaves[1], &leaves[3]).is_err());
+    let low = low_rank(&leaves[1], &leaves[2]).unwrap().low;
+    assert!(add_lora(leaves[0].shallow_clone(), &low, Lora { b: &leaves[2], ..lora(&leaves) }).is_err());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::LoraOptions;
 use super::init::{self, Shape, Weights};
-use crate::extension::{self, Lora};
+use crate::extension::{self, Lora, LowRank};
 use tch::{Device, Kind, TchError, Tensor};
 
 /// One adapter on one layer: `A [r, in]`, `B [out, r]`, an optional bias of `B [out]`, and the scaling.
@@ -92,20 +92,28 @@ impl LoraAdapter {
         parameters
     }
 
-    /// `y + cast(B(A(dropout(cast(x)))) * scaling)`, in the dtype of `y`.
-    pub(super) fn add_to(&self, y: &Tensor, x: &Tensor, dropout: f64) -> Result<Tensor, TchError> {
-        let (a, b, bias) = (&self.lora_a, &self.lora_b, self.lora_b_bias.as_ref());
+    /// `A(dropout(cast(x)))`, for [`add_to`](Self::add_to), and `x` as the base is to read it, if not as it is.
+    pub(super) fn low_rank(&self, x: &Tensor, dropout: f64) -> Result<LowRank, TchError> {
         if x.device().is_cuda() && extension::autocast_is_enabled() {
             // libtorch chooses the dtypes, as it does under PEFT.
-            let x = x.f_dropout(dropout, true)?;
-            let update = x.f_linear(a, None::<&Tensor>)?.f_linear(b, bias)?;
+            let low = x.f_dropout(dropout, true)?.f_linear(&self.lora_a, None::<&Tensor>)?;
+            return Ok(LowRank { passed: None, low });
+        }
+        if dropout > 0.0 {
+            let x = x.f_to_kind(self.lora_a.kind())?.f_dropout(dropout, true)?;
+            return Ok(LowRank { passed: None, ..extension::low_rank(&x, &self.lora_a)? });
+        }
+        extension::low_rank(x, &self.lora_a)
+    }
+
+    /// `y + cast(B(low) * scaling)`, in the dtype of `y`.
+    pub(super) fn add_to(&self, y: Tensor, low: &Tensor) -> Result<Tensor, TchError> {
+        let (b, bias) = (&self.lora_b, self.lora_b_bias.as_ref());
+        if y.device().is_cuda() && extension::autocast_is_enabled() {
+            let update = low.f_linear(b, bias)?;
             return y.f_add(&update.f_multiply_scalar(self.scaling)?.f_to_kind(y.kind())?);
         }
-        let lora = Lora { a, b, bias, scaling: self.scaling };
-        if dropout > 0.0 {
-            return extension::add_lora(y, &x.f_to_kind(a.kind())?.f_dropout(dropout, true)?, lora);
-        }
-        extension::add_lora(y, x, lora)
+        extension::add_lora(y, low, Lora { b, bias, scaling: self.scaling })
     }
 
     /// The weight delta `scaling * B A` in f32, `[out_features, in_features]`.

@@ -18,13 +18,24 @@ impl<T: LoraLayer> Layer for T {
             Some(merged) => (&*merged.layer, &merged.names),
             None => (&*lora.base, &[]),
         };
-        let mut y = layer.forward(x)?;
+        let torch = |source| LayerError::torch(lora.kind_name, "the adapter's forward")(source);
+        // Each adapter passes the input on, so that its gradient goes through all of them.
+        let mut passed: Option<Tensor> = None;
+        let mut begun = Vec::new();
         for name in lora.active.iter().filter(|name| !merged.contains(name)) {
             let Some(adapter) = lora.adapters.get(name) else { continue };
             let dropout = if lora.mode == Mode::Train { adapter.options.lora_dropout } else { 0.0 };
-            y = adapter
-                .add_to(&y, x, dropout)
-                .map_err(LayerError::torch(lora.kind_name, "the adapter's forward"))?;
+            let made = match adapter.low_rank(passed.as_ref().unwrap_or(x), dropout) {
+                Ok(made) => made,
+                // What the base has against the input says more.
+                Err(source) => return layer.forward(x).and(Err(torch(source))),
+            };
+            passed = made.passed.or(passed);
+            begun.push((adapter, made.low));
+        }
+        let mut y = layer.forward(passed.as_ref().unwrap_or(x))?;
+        for (adapter, low) in begun {
+            y = adapter.add_to(y, &low).map_err(torch)?;
         }
         Ok(y)
     }

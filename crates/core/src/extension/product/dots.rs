@@ -1,4 +1,4 @@
-//! `low [m, r] = x [m, n] a^T`, with `a [r, n]`: every row of `x` against every row of `a`.
+//! `low [m, r] = scale * x [m, n] a^T`, with `a [r, n]`: every row of `x` against every row of `a`.
 
 use super::element::Element;
 use super::simd::{Job, Simd};
@@ -26,6 +26,7 @@ pub(super) struct Dots<'a, T> {
     pub(super) r: usize,
     /// Columns.
     pub(super) columns: Range<usize>,
+    pub(super) scale: f32,
     /// `[m, r]`; what was there is forgotten.
     pub(super) low: &'a mut [f32],
 }
@@ -33,7 +34,7 @@ pub(super) struct Dots<'a, T> {
 impl<T: Element> Job for Dots<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { x, a, n, r, columns, low } = self;
+        let Self { x, a, n, r, columns, scale, low } = self;
         low.fill(0.0);
         let mut wide = WIDE.take();
         wide.resize(MOST_ROWS, [0.0; CHUNK]);
@@ -61,6 +62,9 @@ impl<T: Element> Job for Dots<'_, T> {
                 }
             }
             first += count;
+        }
+        for low in low {
+            *low *= scale;
         }
         WIDE.set(wide);
     }

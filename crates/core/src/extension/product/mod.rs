@@ -1,11 +1,12 @@
 //! The numbers of an adapter on a CPU, for factors in f32 and activations in f32 or bf16, and those of a dense layer where
-//! few rows meet it: four forms of product, which `products.cpp` cuts into tasks and spreads over libtorch's threads.
+//! few rows meet it: four forms of product and a copy, which `products.cpp` cuts into tasks and spreads over libtorch's threads.
 //!
 //! | module | product |
 //! |---|---|
 //! | `dots` | `low = x a^T`: rows against rows, with sums of thousands of terms |
 //! | `sums`, `few` | `y = base + round(scale * (left right + bias))`, with few terms; the rounding is to the dtype of `y` |
 //! | `narrow` | `low = x b` and the gradient of `b`, for few rows, with `b` as it lies |
+//! | `turn` | rows for columns |
 //! | `dense` | `y = round(x w^T + bias)`, for few rows |
 //!
 //! All sum in f32 and read activations in their own dtype. A result depends on shapes and the instruction set alone, not
@@ -25,6 +26,7 @@ mod simd;
 mod sums;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod view;
 
 use self::dense::Dense;
@@ -32,12 +34,13 @@ use self::dots::Dots;
 use self::element::Element;
 use self::narrow::{Narrow, Outer};
 use self::simd::dispatch;
-use self::sums::{COLUMNS, ROWS, Sums, Workspace};
+use self::sums::{Base, COLUMNS, ROWS, Sums, Workspace};
+use self::turn::Turn;
 use self::view::{Matrix, View};
 use half::bf16;
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::slice;
+use std::{ptr, slice};
 
 /// `c10::ScalarType::BFloat16`; any other dtype is f32 here.
 const BFLOAT16: i32 = 15;
@@ -50,7 +53,7 @@ struct MatrixCall {
     strides: [i64; 2],
 }
 
-/// `low [.., m, r] = x [m, n] a [r, n]^T`, both of contiguous rows; mirrored in `products.cpp`.
+/// `low [.., m, r] = scale * x [m, n] a [r, n]^T`, both of contiguous rows; mirrored in `products.cpp`.
 ///
 /// A task has `rows` rows and `columns` columns at most, and writes its rows of `low [tasks across, m, r]`.
 #[repr(C)]
@@ -59,6 +62,7 @@ struct DotsCall {
     x_dtype: i32,
     a: *const f32,
     low: *mut f32,
+    scale: f32,
     m: i64,
     n: i64,
     r: i64,
@@ -68,7 +72,7 @@ struct DotsCall {
 
 /// `y [m, n] = base + round(scale * (left [m, k] right [k, n] + bias [n]))`; mirrored in `products.cpp`.
 ///
-/// `left`, and any `bias`, are of f32; `y` and any `base` are contiguous, of one dtype, and not the same memory.
+/// `left`, and any `bias`, are of f32; `y` and any `base` are contiguous, of one dtype, and apart, or one and the same.
 #[repr(C)]
 struct SumsCall {
     left: MatrixCall,
@@ -98,14 +102,16 @@ struct DenseCall {
     rows: i64,
 }
 
-/// `low [tasks, m, r] = x [m, n] b [n, r]`, or `b [n, r] = scale * x^T low [m, r]`, with contiguous rows; mirrored in
-/// `products.cpp`. A task has `rows` rows of `b` at most.
+/// `grad_low [tasks, m, r] = scale * x [m, n] b [n, r]`, and `grad_b [n, r] = scale * x^T low [m, r]`, with contiguous rows;
+/// mirrored in `products.cpp`. What is null is not wanted. A task has `rows` rows of `b` at most.
 #[repr(C)]
 struct NarrowCall {
     x: *const c_void,
     x_dtype: i32,
-    b: *mut f32,
-    low: *mut f32,
+    b: *const f32,
+    low: *const f32,
+    grad_low: *mut f32,
+    grad_b: *mut f32,
     scale: f32,
     m: i64,
     n: i64,
@@ -113,65 +119,47 @@ struct NarrowCall {
     rows: i64,
 }
 
-/// Tasks `begin..end` of a call that writes `low`; 0, or 1 after a panic.
-#[unsafe(no_mangle)]
-extern "C" fn qtuner_core_narrow(call: *const NarrowCall, begin: i64, end: i64) -> c_int {
-    // SAFETY: C++ passes a pointer to a call on its stack.
-    let call = unsafe { &*call };
-    fenced(begin, end, |task| match call.x_dtype {
-        BFLOAT16 => narrow::<bf16>(call, task),
-        _ => narrow::<f32>(call, task),
-    })
+/// `turned [r, n] = matrix [n, r]^T`, both of contiguous rows; mirrored in `products.cpp`. A task has `rows` rows of the matrix
+/// at most.
+#[repr(C)]
+struct TurnCall {
+    matrix: *const f32,
+    turned: *mut f32,
+    n: i64,
+    r: i64,
+    rows: i64,
 }
 
-/// Tasks `begin..end` of a call that writes `b`; 0, or 1 after a panic.
-#[unsafe(no_mangle)]
-extern "C" fn qtuner_core_outer(call: *const NarrowCall, begin: i64, end: i64) -> c_int {
-    // SAFETY: C++ passes a pointer to a call on its stack.
-    let call = unsafe { &*call };
-    fenced(begin, end, |task| match call.x_dtype {
-        BFLOAT16 => outer::<bf16>(call, task),
-        _ => outer::<f32>(call, task),
-    })
+/// An entry for C++, which does tasks `begin..end` of a call; 0, or 1 after a panic.
+macro_rules! entry {
+    ($name:ident, $call:ty, $task:expr) => {
+        #[doc = concat!("Tasks `begin..end` of a [`", stringify!($call), "`]; 0, or 1 after a panic.")]
+        #[unsafe(no_mangle)]
+        extern "C" fn $name(call: *const $call, begin: i64, end: i64) -> c_int {
+            // SAFETY: C++ passes a pointer to a call on its stack.
+            let call = unsafe { &*call };
+            let task: fn(&$call, usize) = $task;
+            fenced(begin, end, |index| task(call, index))
+        }
+    };
+    ($name:ident, $call:ty, $task:ident of $dtype:ident) => {
+        entry!($name, $call, |call, index| match call.$dtype {
+            BFLOAT16 => $task::<bf16>(call, index),
+            _ => $task::<f32>(call, index),
+        });
+    };
 }
 
-/// Tasks `begin..end` of a call; 0, or 1 after a panic.
-#[unsafe(no_mangle)]
-extern "C" fn qtuner_core_dense(call: *const DenseCall, begin: i64, end: i64) -> c_int {
-    // SAFETY: C++ passes a pointer to a call on its stack.
-    let call = unsafe { &*call };
-    fenced(begin, end, |task| match call.dtype {
-        BFLOAT16 => dense::<bf16>(call, task),
-        _ => dense::<f32>(call, task),
-    })
-}
-
-/// Tasks `begin..end` of a call; 0, or 1 after a panic.
-#[unsafe(no_mangle)]
-extern "C" fn qtuner_core_dots(call: *const DotsCall, begin: i64, end: i64) -> c_int {
-    // SAFETY: C++ passes a pointer to a call on its stack.
-    let call = unsafe { &*call };
-    fenced(begin, end, |task| match call.x_dtype {
-        BFLOAT16 => dots::<bf16>(call, task),
-        _ => dots::<f32>(call, task),
-    })
-}
+entry!(qtuner_core_dots, DotsCall, dots of x_dtype);
+entry!(qtuner_core_sums, SumsCall, sums of dtype);
+entry!(qtuner_core_narrow, NarrowCall, narrow of x_dtype);
+entry!(qtuner_core_dense, DenseCall, dense of dtype);
+entry!(qtuner_core_turn, TurnCall, turn);
 
 /// How many tasks a call is.
 #[unsafe(no_mangle)]
 extern "C" fn qtuner_core_sums_tasks(m: i64, n: i64) -> i64 {
     i64::try_from(size(m).div_ceil(ROWS) * size(n).div_ceil(COLUMNS)).unwrap_or(0)
-}
-
-/// Tasks `begin..end` of a call; 0, or 1 after a panic.
-#[unsafe(no_mangle)]
-extern "C" fn qtuner_core_sums(call: *const SumsCall, begin: i64, end: i64) -> c_int {
-    // SAFETY: C++ passes a pointer to a call on its stack.
-    let call = unsafe { &*call };
-    fenced(begin, end, |task| match call.dtype {
-        BFLOAT16 => sums::<bf16>(call, task),
-        _ => sums::<f32>(call, task),
-    })
 }
 
 /// No panic crosses into C++.
@@ -196,7 +184,7 @@ fn dots<T: Element>(call: &DotsCall, task: usize) {
         let x = slice::from_raw_parts(call.x.cast::<T>().add(row * n), count * n);
         (x, slice::from_raw_parts(call.a, r * n), slice::from_raw_parts_mut(low, count * r))
     };
-    dispatch(Dots { x, a, n, r, columns: column..n.min(column + columns), low });
+    dispatch(Dots { x, a, n, r, columns: column..n.min(column + columns), scale: call.scale, low });
 }
 
 fn sums<T: Element>(call: &SumsCall, task: usize) {
@@ -206,7 +194,7 @@ fn sums<T: Element>(call: &SumsCall, task: usize) {
     let rows = place[0]..m.min(place[0] + ROWS);
     let columns = COLUMNS.min(n - place[1]);
     // SAFETY: as the call says, C++ holds every operand, which nothing changes meanwhile, and this tile of `y`, which no other
-    // task touches and no operand overlaps.
+    // task touches and no other operand overlaps.
     let (left, right, bias, base, mut y) = unsafe {
         let right = match call.right.dtype {
             BFLOAT16 => Matrix::Bf16(view(&call.right, [k, n])),
@@ -214,10 +202,12 @@ fn sums<T: Element>(call: &SumsCall, task: usize) {
         };
         let bias = (!call.bias.is_null()).then(|| slice::from_raw_parts(call.bias.add(place[1]), columns));
         let at = |row: usize| row * n + place[1];
-        let has_base = !call.base.is_null();
-        let base = rows.clone().filter(|_| has_base);
-        let base: Vec<&[T]> =
-            base.map(|row| slice::from_raw_parts(call.base.cast::<T>().add(at(row)), columns)).collect();
+        let of_base = |row| slice::from_raw_parts(call.base.cast::<T>().add(at(row)), columns);
+        let base = match call.base {
+            base if base.is_null() => Base::None,
+            base if ptr::eq(base, call.y) => Base::Result,
+            _ => Base::Rows(rows.clone().map(of_base).collect()),
+        };
         let y: Vec<&mut [T]> =
             rows.map(|row| slice::from_raw_parts_mut(call.y.cast::<T>().add(at(row)), columns)).collect();
         (view(&call.left, [m, k]), right, bias, base, y)
@@ -232,7 +222,7 @@ fn sums<T: Element>(call: &SumsCall, task: usize) {
         scale: call.scale,
         bias,
         y: &mut y,
-        base: &base,
+        base,
         workspace: &mut workspace,
     });
     workspace.put_back();
@@ -268,27 +258,39 @@ unsafe fn columns_of<'a, T>(call: &NarrowCall, task: usize) -> (usize, usize, Ve
 }
 
 fn narrow<T: Element>(call: &NarrowCall, task: usize) {
-    let [m, r] = [call.m, call.r].map(size);
-    // SAFETY: as the call says, C++ holds `x` and `b`, which nothing changes meanwhile, and these rows of `low`, which no other
-    // task touches.
-    let (x, b, low) = unsafe {
-        let (first, count, x) = columns_of::<T>(call, task);
-        let b = slice::from_raw_parts(call.b.add(first * r).cast_const(), count * r);
-        (x, b, slice::from_raw_parts_mut(call.low.add(task * m * r), m * r))
-    };
-    dispatch(Narrow { x: &x, b, r, low });
+    let ([m, r], scale) = ([call.m, call.r].map(size), call.scale);
+    // SAFETY: as the call says, C++ holds `x`, which nothing changes meanwhile.
+    let (first, count, x) = unsafe { columns_of::<T>(call, task) };
+    if !call.grad_low.is_null() {
+        // SAFETY: so it does `b`, and these rows of `grad_low`, which no other task touches.
+        let (b, low) = unsafe {
+            let low = slice::from_raw_parts_mut(call.grad_low.add(task * m * r), m * r);
+            (slice::from_raw_parts(call.b.add(first * r), count * r), low)
+        };
+        dispatch(Narrow { x: &x, b, r, scale, low });
+    }
+    if !call.grad_b.is_null() {
+        // SAFETY: so it does `low`, and these rows of `grad_b`, which no other task touches.
+        let (low, grad) = unsafe {
+            let grad = slice::from_raw_parts_mut(call.grad_b.add(first * r), count * r);
+            (slice::from_raw_parts(call.low, m * r), grad)
+        };
+        dispatch(Outer { x: &x, low, r, scale, grad });
+    }
 }
 
-fn outer<T: Element>(call: &NarrowCall, task: usize) {
-    let [m, r] = [call.m, call.r].map(size);
-    // SAFETY: as the call says, C++ holds `x` and `low`, which nothing changes meanwhile, and these rows of `b`, which no other
-    // task touches.
-    let (x, low, grad) = unsafe {
-        let (first, count, x) = columns_of::<T>(call, task);
-        let grad = slice::from_raw_parts_mut(call.b.add(first * r), count * r);
-        (x, slice::from_raw_parts(call.low.cast_const(), m * r), grad)
+fn turn(call: &TurnCall, task: usize) {
+    let [n, r, rows] = [call.n, call.r, call.rows].map(size);
+    let first = task * rows;
+    let count = rows.min(n - first);
+    // SAFETY: as the call says, C++ holds the matrix, which nothing changes meanwhile, and these columns of `turned`, which no
+    // other task touches.
+    let (matrix, mut turned) = unsafe {
+        let column = |row: usize| slice::from_raw_parts_mut(call.turned.add(row * n + first), count);
+        let matrix = slice::from_raw_parts(call.matrix.add(first * r), count * r);
+        (matrix, (0..r).map(column).collect::<Vec<_>>())
     };
-    dispatch(Outer { x: &x, low, r, scale: call.scale, grad });
+    dispatch(Turn { matrix, turned: &mut turned });
 }
 
 /// # Safety

@@ -1,4 +1,4 @@
-//! Few rows and a matrix of short rows, `b [n, r]`: `low [m, r] = x [m, n] b`, and the gradient of `b` from that of the product
+//! Few rows and a matrix of short rows, `b [n, r]`: `low [m, r] = scale * x [m, n] b`, and the gradient of `b` from that of the product
 //! `low b^T`. Both are as long as reading or writing `b` takes, so nothing of it is turned.
 
 use super::element::Element;
@@ -7,13 +7,14 @@ use super::simd::{Job, Simd};
 /// Vectors whose sums are made at a time.
 const VECTORS: usize = 4;
 
-/// `x b`.
+/// `scale * x b`.
 pub(super) struct Narrow<'a, T> {
     /// Its rows, each of as many elements as `b` has rows here.
     pub(super) x: &'a [&'a [T]],
     /// `[n, r]`.
     pub(super) b: &'a [f32],
     pub(super) r: usize,
+    pub(super) scale: f32,
     /// `[m, r]`; what was there is forgotten.
     pub(super) low: &'a mut [f32],
 }
@@ -21,7 +22,8 @@ pub(super) struct Narrow<'a, T> {
 impl<T: Element> Job for Narrow<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { x, b, r, low } = self;
+        let Self { x, b, r, scale, low } = self;
+        let (scale, zero) = (simd.splat(scale), simd.splat(0.0));
         for (x, low) in x.iter().zip(low.chunks_exact_mut(r)) {
             for (index, low) in low.chunks_mut(VECTORS * S::LANES).enumerate() {
                 let at = index * VECTORS * S::LANES;
@@ -34,7 +36,7 @@ impl<T: Element> Job for Narrow<'_, T> {
                     }
                 }
                 for (low, sum) in low.chunks_mut(S::LANES).zip(sums) {
-                    store_or_cut(simd, sum, low);
+                    store_or_cut(simd, simd.mul_add(scale, sum, zero), low);
                 }
             }
         }
@@ -58,14 +60,16 @@ impl<T: Element> Job for Outer<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let Self { x, low, r, scale, grad } = self;
         let (scale, zero) = (simd.splat(scale), simd.splat(0.0));
-        for (row, grad) in grad.chunks_exact_mut(r).enumerate() {
-            for (vector, grad) in grad.chunks_mut(S::LANES).enumerate() {
+        for row in 0..grad.len() / r {
+            for vector in (0..r).step_by(S::LANES) {
                 let mut sum = zero;
                 for (x, low) in x.iter().zip(low.chunks_exact(r)) {
-                    let low = load_or_pad(simd, low, vector * S::LANES);
-                    sum = simd.mul_add(simd.splat(x[row].widened()), low, sum);
+                    sum = simd.mul_add(simd.splat(x[row].widened()), load_or_pad(simd, low, vector), sum);
                 }
-                store_or_cut(simd, simd.mul_add(scale, sum, zero), grad);
+                // Lanes behind a short row are written over by the next rows; the last one is cut.
+                let from = &mut grad[row * r + vector..];
+                let to = if from.len() < S::LANES { from.len() } else { S::LANES };
+                store_or_cut(simd, simd.mul_add(scale, sum, zero), &mut from[..to]);
             }
         }
     }

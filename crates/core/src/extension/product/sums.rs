@@ -47,6 +47,15 @@ impl Workspace {
     }
 }
 
+/// What a tile is added to.
+pub(super) enum Base<'a, T> {
+    None,
+    /// These rows.
+    Rows(Vec<&'a [T]>),
+    /// What `y` holds.
+    Result,
+}
+
 /// One tile.
 pub(super) struct Sums<'a, T> {
     /// `[m, k]`.
@@ -62,8 +71,7 @@ pub(super) struct Sums<'a, T> {
     pub(super) bias: Option<&'a [f32]>,
     /// The rows of the tile.
     pub(super) y: &'a mut [&'a mut [T]],
-    /// Those of the base, or none.
-    pub(super) base: &'a [&'a [T]],
+    pub(super) base: Base<'a, T>,
     pub(super) workspace: &'a mut Workspace,
 }
 
@@ -150,15 +158,20 @@ impl<'a, T: Element> Sums<'a, T> {
                     *sum += bias;
                 }
             }
-            match self.base.get(first + row) {
-                Some(base) => {
-                    for ((y, base), sum) in y.iter_mut().zip(*base).zip(sums) {
+            match &self.base {
+                Base::None => {
+                    for (y, sum) in y.iter_mut().zip(sums) {
+                        *y = T::rounded(scale * *sum);
+                    }
+                }
+                Base::Rows(rows) => {
+                    for ((y, base), sum) in y.iter_mut().zip(rows[first + row]).zip(sums) {
                         *y = T::rounded(base.widened() + T::rounded(scale * *sum).widened());
                     }
                 }
-                None => {
+                Base::Result => {
                     for (y, sum) in y.iter_mut().zip(sums) {
-                        *y = T::rounded(scale * *sum);
+                        *y = T::rounded(y.widened() + T::rounded(scale * *sum).widened());
                     }
                 }
             }

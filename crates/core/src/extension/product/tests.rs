@@ -10,7 +10,8 @@ use super::narrow::{Narrow, Outer};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
 use super::simd::{Job, Portable};
-use super::sums::{Sums, Workspace};
+use super::sums::{Base, Sums, Workspace};
+use super::turn::Turn;
 use super::view::{Matrix, View};
 use half::bf16;
 use proptest::prelude::*;
@@ -74,13 +75,13 @@ proptest! {
     fn rows_against_rows_are_summed_exactly(m in 1usize..15, n in 1usize..2300, r in 1usize..14, seed in 0usize..99) {
         let (x, a) = (numbers(m * n, seed), numbers(r * n, seed + 1));
         let narrow: Vec<bf16> = x.iter().map(|x| bf16::from_f32(*x)).collect();
-        let expected = product(&x, &a, [m, n, r]);
+        let expected: Vec<f32> = product(&x, &a, [m, n, r]).iter().map(|sum| sum * 0.5).collect();
         for set in Set::available() {
             let mut low = vec![f32::NAN; m * r];
-            set.run(Dots { x: &x[..], a: &a, n, r, columns: 0..n, low: &mut low });
+            set.run(Dots { x: &x[..], a: &a, n, r, columns: 0..n, scale: 0.5, low: &mut low });
             prop_assert_eq!(&low, &expected, "{:?}", set);
             low.fill(f32::NAN);
-            set.run(Dots { x: &narrow[..], a: &a, n, r, columns: 0..n, low: &mut low });
+            set.run(Dots { x: &narrow[..], a: &a, n, r, columns: 0..n, scale: 0.5, low: &mut low });
             prop_assert_eq!(&low, &expected, "{:?}, bf16", set);
         }
     }
@@ -92,18 +93,28 @@ proptest! {
         let (x, b, low) = (numbers(m * n, seed), numbers(n * r, seed + 1), numbers(m * r, seed + 2));
         let narrow: Vec<bf16> = x.iter().map(|x| bf16::from_f32(*x)).collect();
         let (x_rows, narrow_rows): (Vec<&[f32]>, Vec<&[bf16]>) = (x.chunks(n).collect(), narrow.chunks(n).collect());
-        let expected = product(&x, &turned(&b, [n, r]), [m, n, r]);
-        let of_b: Vec<f32> = product(&turned(&x, [m, n]), &turned(&low, [m, r]), [n, m, r]);
-        let of_b: Vec<f32> = of_b.iter().map(|sum| sum * 0.5).collect();
+        let half = |sums: Vec<f32>| sums.into_iter().map(|sum| sum * 0.5).collect::<Vec<f32>>();
+        let expected = half(product(&x, &turned(&b, [n, r]), [m, n, r]));
+        let of_b = half(product(&turned(&x, [m, n]), &turned(&low, [m, r]), [n, m, r]));
         for set in Set::available() {
             let mut found = [vec![f32::NAN; m * r], vec![f32::NAN; m * r]];
-            set.run(Narrow { x: &x_rows, b: &b, r, low: &mut found[0] });
-            set.run(Narrow { x: &narrow_rows, b: &b, r, low: &mut found[1] });
+            set.run(Narrow { x: &x_rows, b: &b, r, scale: 0.5, low: &mut found[0] });
+            set.run(Narrow { x: &narrow_rows, b: &b, r, scale: 0.5, low: &mut found[1] });
             prop_assert_eq!(found, [expected.clone(), expected.clone()], "{:?}", set);
             let mut found = [vec![f32::NAN; n * r], vec![f32::NAN; n * r]];
             set.run(Outer { x: &x_rows, low: &low, r, scale: 0.5, grad: &mut found[0] });
             set.run(Outer { x: &narrow_rows, low: &low, r, scale: 0.5, grad: &mut found[1] });
             prop_assert_eq!(found, [of_b.clone(), of_b.clone()], "{:?}", set);
+        }
+    }
+
+    #[test]
+    fn every_row_becomes_a_column(n in 1usize..50, r in 1usize..40, seed in 0usize..99) {
+        let matrix = numbers(n * r, seed);
+        for set in Set::available() {
+            let mut found = vec![f32::NAN; n * r];
+            set.run(Turn { matrix: &matrix, turned: &mut rows(&mut found, n) });
+            prop_assert_eq!(&found, &turned(&matrix, [n, r]), "{:?}", set);
         }
     }
 
@@ -152,7 +163,6 @@ proptest! {
             Matrix::Bf16(View { elements: &narrow[..], strides: [n, 1] }),
         ];
         let bases: Vec<bf16> = base.iter().map(|x| bf16::from_f32(*x)).collect();
-        let bases: Vec<&[bf16]> = bases.chunks(n).collect();
         let mut workspace = Workspace::take();
         for set in Set::available() {
             for (left, right) in lefts.into_iter().flat_map(|left| rights.map(|right| (left, right))) {
@@ -160,16 +170,20 @@ proptest! {
                 let mut wide = vec![f32::NAN; m * n];
                 set.run(Sums {
                     left, right, depth: k, place: [0, 0], columns: n, scale: 0.5, bias,
-                    y: &mut rows(&mut wide, n), base: &[], workspace: &mut workspace,
+                    y: &mut rows(&mut wide, n), base: Base::None, workspace: &mut workspace,
                 });
                 prop_assert_eq!(&wide, &update, "{:?}", set);
-                let mut sum = vec![bf16::NAN; m * n];
-                set.run(Sums {
-                    left, right, depth: k, place: [0, 0], columns: n, scale: 0.5, bias,
-                    y: &mut rows(&mut sum, n), base: &bases, workspace: &mut workspace,
-                });
-                for (at, sum) in sum.iter().enumerate() {
-                    prop_assert_eq!(*sum, rounded(at), "{:?}", set);
+                for (mut sum, base) in [
+                    (vec![bf16::NAN; m * n], Base::Rows(bases.chunks(n).collect())),
+                    (bases.clone(), Base::Result),
+                ] {
+                    set.run(Sums {
+                        left, right, depth: k, place: [0, 0], columns: n, scale: 0.5, bias,
+                        y: &mut rows(&mut sum, n), base, workspace: &mut workspace,
+                    });
+                    for (at, sum) in sum.iter().enumerate() {
+                        prop_assert_eq!(*sum, rounded(at), "{:?}", set);
+                    }
                 }
             }
         }
