@@ -53,6 +53,36 @@ fn several_active_adapters_add_on_a_layer() {
 }
 
 #[test]
+fn gradients_of_several_active_adapters_are_those_of_the_sum() {
+    for kind in [Kind::Float, Kind::BFloat16] {
+        let base = Linear::new(Tensor::randn([6, 4], CPU).to_kind(kind), None).unwrap();
+        let weight = base.named_tensors().remove(0).1;
+        let options = || LoraOptions::default().with_rank(2).with_init(qtuner_core::InitLoraWeights::False);
+        let mut lora = LoraLinear::new(Box::new(base), "a", options()).unwrap();
+        lora.update_layer("b", options().with_alpha(5.0)).unwrap();
+        lora.set_adapter(&["a", "b"]).unwrap();
+        let x = Tensor::randn([2, 3, 4], CPU).to_kind(kind).set_requires_grad(true);
+        let factors = |name| [lora.lora_a(name).unwrap(), lora.lora_b(name).unwrap()];
+        let update = |name| {
+            let [a, b] = factors(name);
+            let wide = x.to_kind(Kind::Float).linear(a, None::<&Tensor>).linear(b, None::<&Tensor>);
+            (wide * lora.scaling(name).unwrap()).to_kind(kind)
+        };
+        let expected = x.linear(&weight, None::<&Tensor>) + update("a") + update("b");
+        let y = lora.forward(&x).unwrap();
+        let leaves: Vec<&Tensor> = std::iter::once(&x).chain(factors("a")).chain(factors("b")).collect();
+        let gradients =
+            |y: &Tensor| Tensor::run_backward(&[y.square().sum(Kind::Float)], &leaves, false, false);
+        // Each result is rounded a few times, in one order or the other.
+        let tolerance = if kind == Kind::Float { 1e-5 } else { 0.05 };
+        for (found, expected) in gradients(&y).iter().zip(gradients(&expected)) {
+            let scale = expected.abs().max().double_value(&[]);
+            assert!(found.allclose(&expected, 0.0, tolerance * scale, false), "{kind:?}");
+        }
+    }
+}
+
+#[test]
 fn disabled_adapters_leave_the_base_and_do_not_train() {
     let mut model = adapted();
     let base = Model::new(2).forward(&input());

@@ -6,10 +6,12 @@
 // at a time, in both directions.
 //
 // The first node also passes x on, for the base layer to read. So the base's gradient of x comes to that node, which adds
-// its own to it while its sums are at hand; autograd would make both and add them up. y and that gradient are changed in
-// place where nobody else can see them.
+// its own to it while its sums are at hand; autograd would make both and add them up. So the base's gradient of x is made
+// wherever one of x is recorded, even for who asks for that of A alone. y, and with products.h's products that gradient,
+// are changed in place where nobody else can see them.
 
 #include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
 #include <qtuner/fenced.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -74,9 +76,11 @@ Tensor low_rank(const Tensor& x, const Tensor& a) {
   return low;
 }
 
-// Whether nobody else can see what a tensor holds: no other handle, view, or gradient's saved result.
+// Whether nobody else can see what a tensor holds: no other handle, view, or gradient's saved result. A tensor that was
+// made in inference mode records no gradient outside of it, so it is of no use there.
 bool is_sole(const Tensor& tensor) {
-  return tensor.use_count() == 1 && tensor.has_storage() && tensor.storage().use_count() == 1 && tensor.is_contiguous();
+  return tensor.use_count() == 1 && tensor.has_storage() && tensor.storage().use_count() == 1 &&
+      tensor.is_contiguous() && tensor.is_inference() == c10::InferenceMode::is_enabled();
 }
 
 // y + cast(s * (low B^T + bias)), the product rounded once to the dtype of y; in `where`, whose memory may be that of y.
@@ -125,7 +129,7 @@ struct LowRankNode : public Function<LowRankNode> {
         wants_a ? grad_a(rows, a, grad) : Tensor()};
   }
 
-  // grad A, and what was passed back, if anything was.
+  // The product of grad and A, and what was passed back, if anything was.
   static Tensor grad_x(const Tensor& x, const Tensor& a, const Tensor& grad, const Tensor& passed) {
     if (qtuner::are_plain(x, a)) {
       if (!passed.defined()) {

@@ -47,7 +47,7 @@ struct QtunerCoreNarrow {
 struct QtunerCoreTurn {
   const float* matrix;
   float* turned;
-  int64_t n, r, rows;
+  int64_t n, r, side;
 };
 struct QtunerCoreDense {
   const float* x;
@@ -71,9 +71,10 @@ namespace {
 constexpr int64_t DOT_ROWS = 24;
 constexpr int64_t DOT_COLUMNS = 1024;
 constexpr int64_t FEW_FOR_DOTS = 8;
-// Short rows in a task, of a product and of a copy.
+// Short rows in a task.
 constexpr int64_t NARROW_ROWS = 256;
-constexpr int64_t TURNED_ROWS = 128;
+// Rows and columns that a task turns.
+constexpr int64_t TURNED_SIDE = 128;
 // The most rows that a dense weight is read for at once, and the least size for which that pays.
 constexpr int64_t FEW_FOR_DENSE = 4;
 constexpr int64_t LARGE = 1 << 18;
@@ -177,9 +178,10 @@ void narrow(const Tensor& x, const Tensor& b, const Tensor& low, double scale, T
 Tensor turned(const Tensor& matrix) {
   const Tensor from = matrix.contiguous();
   Tensor turned = at::empty({from.size(1), from.size(0)}, from.options());
-  const QtunerCoreTurn call{from.const_data_ptr<float>(), turned.mutable_data_ptr<float>(), from.size(0), from.size(1),
-      TURNED_ROWS};
-  Tasks<QtunerCoreTurn>(call, qtuner_core_turn).spread(ceil_div(from.size(0), TURNED_ROWS), TURNED_ROWS * from.size(1));
+  const int64_t n = from.size(0), r = from.size(1);
+  const QtunerCoreTurn call{from.const_data_ptr<float>(), turned.mutable_data_ptr<float>(), n, r, TURNED_SIDE};
+  Tasks<QtunerCoreTurn>(call, qtuner_core_turn).spread(ceil_div(n, TURNED_SIDE) * ceil_div(r, TURNED_SIDE),
+      std::min(n, TURNED_SIDE) * std::min(r, TURNED_SIDE));
   return turned;
 }
 

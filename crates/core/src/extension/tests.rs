@@ -110,32 +110,52 @@ proptest! {
     }
 }
 
-/// A base layer that reads `x`, too, without a rounding in whole numbers.
-fn base(leaves: &[Tensor], x: &Tensor) -> Tensor {
-    &leaves[0] + x.sum_dim_intlist(-1, true, x.kind())
-}
-
 #[test]
 fn what_is_passed_on_brings_the_bases_gradient_along() {
-    for (outer, bound) in [(Kind::Double, 1e-13), (Kind::Float, 1e-5), (Kind::BFloat16, 0.02)] {
+    // The first base's gradient is one number in many places, so it is copied; the second's is changed in place.
+    let bases: [fn(&Tensor, &Tensor) -> Tensor; 2] =
+        [|x, _| x.sum_dim_intlist(-1, true, x.kind()), |x, weight| x.matmul(&weight.to_kind(x.kind()))];
+    let weight = numbers(&[20, 30], 0.7);
+    for (outer, bound) in
+        [(Kind::Double, 1e-13), (Kind::Float, 1e-5), (Kind::Half, 0.005), (Kind::BFloat16, 0.03)]
+    {
         let inner = if outer == Kind::Double { outer } else { Kind::Float };
-        for rows in [1, 40] {
+        for (base, rows) in bases.into_iter().flat_map(|base| [(base, 1), (base, 40)]) {
             let leaves = Case { rows, r#in: 20, out: 30, rank: 4, biased: false }.leaves(outer, inner);
-            let LowRank { passed, low } = low_rank(&leaves[1], &leaves[2]).unwrap();
-            let y = add_lora(base(&leaves, &passed.unwrap()), &low, lora(&leaves)).unwrap();
-            let wide: Vec<Tensor> = leaves
-                .iter()
-                .map(|leaf| leaf.detach().to_kind(Kind::Double).set_requires_grad(true))
-                .collect();
-            let mut with_base = wide.iter().map(Tensor::shallow_clone).collect::<Vec<_>>();
-            with_base[0] = base(&wide, &wide[1]);
-            let expected = gradients(&written_out(&with_base), &wide);
+            // Two adapters, one behind the other.
+            let first = low_rank(&leaves[1], &leaves[2]).unwrap();
+            let second = low_rank(&first.passed.unwrap(), &leaves[2]).unwrap();
+            let passed = second.passed.unwrap();
+            let y = &leaves[0] + base(&passed, &weight);
+            let y = add_lora(add_lora(y, &first.low, lora(&leaves)).unwrap(), &second.low, lora(&leaves))
+                .unwrap();
+
+            let copies =
+                leaves.iter().map(|leaf| leaf.detach().to_kind(Kind::Double).set_requires_grad(true));
+            let wide: Vec<Tensor> = copies.collect();
+            let mut summands: Vec<Tensor> = wide.iter().map(Tensor::shallow_clone).collect();
+            summands[0] = &wide[0] + base(&wide[1], &weight);
+            summands[0] = written_out(&summands);
+            let expected = gradients(&written_out(&summands), &wide);
             for (index, (gradient, expected)) in gradients(&y, &leaves).iter().zip(expected).enumerate() {
                 let found = distance(gradient, &expected);
                 assert!(found <= bound, "{outer:?}, {rows} rows, {index}: {found}");
             }
         }
     }
+}
+
+#[test]
+fn a_gradient_that_somebody_asked_for_is_not_changed() {
+    let leaves = Case { rows: 3, r#in: 20, out: 30, rank: 4, biased: false }.leaves(Kind::Float, Kind::Float);
+    let weight = numbers(&[20, 30], 0.7).to_kind(Kind::Float);
+    let LowRank { passed, low } = low_rank(&leaves[1], &leaves[2]).unwrap();
+    let passed = passed.unwrap();
+    let y = add_lora(passed.matmul(&weight), &low, lora(&leaves)).unwrap();
+    let asked = Tensor::run_backward(&[y.sum(Kind::Float)], &[&passed, &leaves[1]], false, false);
+    let of_base = Tensor::ones_like(&y).matmul(&weight.transpose(0, 1));
+    assert!(distance(&asked[0], &of_base) < 1e-6);
+    assert!(distance(&asked[1], &of_base) > 1e-3);
 }
 
 #[test]
@@ -153,39 +173,59 @@ fn a_sum_takes_the_memory_of_what_nobody_else_sees_and_changes_nothing_else() {
     let expected = fused(&leaves).detach();
     let sum = |y: Tensor| add_lora(y, &low, lora(&leaves)).unwrap();
     let quiet = |y: Tensor| tch::no_grad(|| sum(y));
+    let fresh = || &leaves[0] * 1.0;
+    let views: [fn(&Tensor) -> Tensor; 4] =
+        [Tensor::shallow_clone, Tensor::detach, |y| y.view([21]), |y| y.slice(0, 0, 1, 1)];
     for add in [&sum as &dyn Fn(Tensor) -> Tensor, &quiet] {
-        let own = &leaves[0] * 1.0;
+        let own = tch::no_grad(fresh);
         let place = own.data_ptr();
         let y = add(own);
         assert_eq!((y.data_ptr(), y.detach()), (place, expected.shallow_clone()));
-        let seen = &leaves[0] * 1.0;
-        for other in [seen.shallow_clone(), seen.detach(), seen.view([21]), seen.slice(0, 0, 1, 1)] {
-            let before = other.copy();
-            let y = add(seen.shallow_clone());
-            assert_ne!(y.data_ptr(), seen.data_ptr());
-            assert_eq!((y.detach(), other.detach()), (expected.shallow_clone(), before.detach()));
+        for view in views {
+            let seen = fresh();
+            let (other, place) = (view(&seen), seen.data_ptr());
+            let before = other.detach().copy();
+            let y = add(seen);
+            assert_ne!(y.data_ptr(), place);
+            assert_eq!((y.detach(), other.detach()), (expected.shallow_clone(), before));
         }
+        // An operator keeps the order of what it is given.
+        let columns = leaves[0].detach().transpose(0, 1).contiguous().transpose(0, 1) * 1.0;
+        assert!(!columns.is_contiguous());
+        assert_eq!(add(columns).detach(), expected);
         // The gradient of a power of e needs the power.
         let saved = leaves[0].exp();
-        let place = saved.data_ptr();
-        let y = add(saved);
-        if y.requires_grad() {
-            assert_ne!(y.data_ptr(), place);
-            y.sum(Kind::Float).backward();
-        }
+        let (place, graph) = (saved.data_ptr(), saved.sum(Kind::BFloat16));
+        assert_ne!(add(saved).data_ptr(), place);
+        graph.backward();
+    }
+}
+
+#[test]
+fn a_base_that_computes_in_inference_mode_leaves_the_adapter_its_gradients() {
+    let leaves = Case { rows: 3, r#in: 6, out: 7, rank: 2, biased: false }.leaves(Kind::Float, Kind::Float);
+    let y = inference_mode(|| &leaves[0] * 1.0).unwrap();
+    let low = low_rank(&leaves[1], &leaves[2]).unwrap().low;
+    add_lora(y, &low, lora(&leaves)).unwrap().silu().sum(Kind::Float).backward();
+    for leaf in &leaves[1..] {
+        assert!(leaf.grad().abs().max().double_value(&[]) > 0.0);
     }
 }
 
 #[test]
 fn slices_of_rows_change_nothing_but_the_order_of_sums() {
-    // 700 rows of 4096 + 8192 numbers are cut into nine slices.
+    // In f16, 700 rows of 4096, 8192 and twice 8192 numbers are cut into three, six and eleven slices.
     let case = Case { rows: 700, r#in: 4096, out: 8192, rank: 4, biased: true };
-    for outer in [Kind::Float, Kind::BFloat16] {
+    for outer in [Kind::Float, Kind::BFloat16, Kind::Half] {
         let leaves = case.leaves(outer, Kind::Float);
         let (y, expected) = (fused(&leaves), written_out(&leaves));
         // One rounding to the outer dtype of the product and one of the sum may fall differently; sums of f32, over 4096 and
         // 8192 numbers here, have errors that grow like the root of their number at most.
-        let step = if outer == Kind::Float { 2f64.powi(-24) } else { 2f64.powi(-8) };
+        let step = match outer {
+            Kind::Float => 2f64.powi(-24),
+            Kind::BFloat16 => 2f64.powi(-8),
+            _ => 2f64.powi(-11),
+        };
         let bound = 8192f64.sqrt() * 2f64.powi(-24) + 2.0 * step;
         assert!(distance(&y, &expected) <= bound, "{outer:?}");
         for (index, (gradient, expected)) in
@@ -233,9 +273,19 @@ fn inference_mode_ends_with_its_body_however_that_ends() {
     assert!(unwound.is_err() && records());
 }
 
+/// `y` of leaves.
+type Sum<'a> = &'a dyn Fn(&[Tensor]) -> Tensor;
+
 #[test]
 fn a_second_derivative_is_that_of_the_sum() {
-    let second = |sum: fn(&[Tensor]) -> Tensor| {
+    // A base layer that reads x, too.
+    let base = |x: &Tensor| x.square().sum_dim_intlist(-1, true, Kind::Double);
+    let over_base = |leaves: &[Tensor]| {
+        let LowRank { passed, low } = low_rank(&leaves[1], &leaves[2]).unwrap();
+        add_lora(&leaves[0] + base(&passed.unwrap()), &low, lora(leaves)).unwrap()
+    };
+    let written_out_over_base = |leaves: &[Tensor]| written_out(leaves) + base(&leaves[1]);
+    let second = |sum: Sum<'_>| {
         let leaves =
             Case { rows: 3, r#in: 4, out: 5, rank: 2, biased: true }.leaves(Kind::Double, Kind::Double);
         let inputs: Vec<&Tensor> = leaves.iter().collect();
@@ -243,8 +293,11 @@ fn a_second_derivative_is_that_of_the_sum() {
         let norm: Tensor = first.iter().map(|gradient| gradient.square().sum(Kind::Double)).sum();
         Tensor::run_backward(&[norm], &inputs, false, false)
     };
-    for (one, other) in second(fused).iter().zip(second(written_out)) {
-        assert!(distance(one, &other) < 1e-12);
+    let pairs: [[Sum<'_>; 2]; 2] = [[&fused, &written_out], [&over_base, &written_out_over_base]];
+    for [one, other] in pairs {
+        for (one, other) in second(one).iter().zip(second(other)) {
+            assert!(distance(one, &other) < 1e-12);
+        }
     }
 }
 

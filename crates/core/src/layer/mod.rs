@@ -38,6 +38,9 @@ pub trait Layer: Any + Debug + Send {
     /// It may run in [`inference_mode`](crate::autograd::inference_mode), as it does when a text is generated. What a layer
     /// made and kept there would be no good for training.
     ///
+    /// What it returns is the caller's: an adapter may write its sum into that memory, if no other tensor holds it. Memory that
+    /// libtorch does not know to be shared (`Tensor::from_blob`) is to be copied first.
+    ///
     /// # Errors
     /// [`LayerError::Input`] when the last dimension, the dtype or the device of `x` does not fit.
     fn forward(&self, x: &Tensor) -> Result<Tensor, LayerError>;

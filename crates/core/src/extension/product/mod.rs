@@ -119,15 +119,15 @@ struct NarrowCall {
     rows: i64,
 }
 
-/// `turned [r, n] = matrix [n, r]^T`, both of contiguous rows; mirrored in `products.cpp`. A task has `rows` rows of the matrix
-/// at most.
+/// `turned [r, n] = matrix [n, r]^T`, both of contiguous rows; mirrored in `products.cpp`. A task has a square of the matrix,
+/// `side` rows and columns at most.
 #[repr(C)]
 struct TurnCall {
     matrix: *const f32,
     turned: *mut f32,
     n: i64,
     r: i64,
-    rows: i64,
+    side: i64,
 }
 
 /// An entry for C++, which does tasks `begin..end` of a call; 0, or 1 after a panic.
@@ -194,7 +194,7 @@ fn sums<T: Element>(call: &SumsCall, task: usize) {
     let rows = place[0]..m.min(place[0] + ROWS);
     let columns = COLUMNS.min(n - place[1]);
     // SAFETY: as the call says, C++ holds every operand, which nothing changes meanwhile, and this tile of `y`, which no other
-    // task touches and no other operand overlaps.
+    // task touches and no operand overlaps, but for a base that is `y` itself, of which no slice is made.
     let (left, right, bias, base, mut y) = unsafe {
         let right = match call.right.dtype {
             BFLOAT16 => Matrix::Bf16(view(&call.right, [k, n])),
@@ -280,17 +280,19 @@ fn narrow<T: Element>(call: &NarrowCall, task: usize) {
 }
 
 fn turn(call: &TurnCall, task: usize) {
-    let [n, r, rows] = [call.n, call.r, call.rows].map(size);
-    let first = task * rows;
-    let count = rows.min(n - first);
-    // SAFETY: as the call says, C++ holds the matrix, which nothing changes meanwhile, and these columns of `turned`, which no
-    // other task touches.
+    let [n, r, side] = [call.n, call.r, call.side].map(size);
+    let across = r.div_ceil(side);
+    let (row, column) = (task / across * side, task % across * side);
+    let (rows, columns) = (side.min(n - row), side.min(r - column));
+    // SAFETY: as the call says, C++ holds the matrix, which nothing changes meanwhile, and this part of `turned`, which no other
+    // task touches.
     let (matrix, mut turned) = unsafe {
-        let column = |row: usize| slice::from_raw_parts_mut(call.turned.add(row * n + first), count);
-        let matrix = slice::from_raw_parts(call.matrix.add(first * r), count * r);
-        (matrix, (0..r).map(column).collect::<Vec<_>>())
+        let turned =
+            |index: usize| slice::from_raw_parts_mut(call.turned.add((column + index) * n + row), rows);
+        let matrix = slice::from_raw_parts(call.matrix.add(row * r + column), (rows - 1) * r + columns);
+        (matrix, (0..columns).map(turned).collect::<Vec<_>>())
     };
-    dispatch(Turn { matrix, turned: &mut turned });
+    dispatch(Turn { matrix, stride: r, turned: &mut turned });
 }
 
 /// # Safety

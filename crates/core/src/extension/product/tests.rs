@@ -109,12 +109,18 @@ proptest! {
     }
 
     #[test]
-    fn every_row_becomes_a_column(n in 1usize..50, r in 1usize..40, seed in 0usize..99) {
-        let matrix = numbers(n * r, seed);
+    fn every_row_becomes_a_column(
+        n in 1usize..50, r in 1usize..40, first in 0usize..9, last in 0usize..9, seed in 0usize..99,
+    ) {
+        // A part of a matrix with columns before and behind it.
+        let stride = first + r + last;
+        let matrix = numbers(n * stride, seed);
+        let part: Vec<f32> = matrix.chunks(stride).flat_map(|row| &row[first..first + r]).copied().collect();
+        let elements = &matrix[first..][..(n - 1) * stride + r];
         for set in Set::available() {
             let mut found = vec![f32::NAN; n * r];
-            set.run(Turn { matrix: &matrix, turned: &mut rows(&mut found, n) });
-            prop_assert_eq!(&found, &turned(&matrix, [n, r]), "{:?}", set);
+            set.run(Turn { matrix: elements, stride, turned: &mut rows(&mut found, n) });
+            prop_assert_eq!(&found, &turned(&part, [n, r]), "{:?}", set);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Rows for columns: some rows of a matrix.
+//! Rows for columns: a part of a matrix.
 
 use super::simd::{Job, Simd};
 
@@ -7,43 +7,46 @@ const SQUARE: usize = 8;
 
 /// Rows that become columns.
 pub(super) struct Turn<'a> {
-    /// `[n, r]`, contiguous.
+    /// From the part's first element to its last.
     pub(super) matrix: &'a [f32],
-    /// The rows of `[r, n]`; what was there is forgotten.
+    /// From row to row.
+    pub(super) stride: usize,
+    /// A row for each column of the part, of as many elements as it has rows; what was there is forgotten.
     pub(super) turned: &'a mut [&'a mut [f32]],
 }
 
 impl Job for Turn<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { matrix, turned } = self;
-        let r = turned.len();
-        let mut columns = turned.chunks_exact_mut(SQUARE);
-        let mut first = 0;
-        for turned in &mut columns {
-            let mut rows = matrix.chunks_exact(SQUARE * r);
-            let mut row = 0;
-            for rows in &mut rows {
-                let mut square = [&rows[first..]; SQUARE];
+        let Self { matrix, stride, turned } = self;
+        let mut eights = turned.chunks_exact_mut(SQUARE);
+        let mut column = 0;
+        for turned in &mut eights {
+            let whole = turned[0].len() / SQUARE * SQUARE;
+            for row in (0..whole).step_by(SQUARE) {
+                let mut square = [matrix; SQUARE];
                 for (at, square) in square.iter_mut().enumerate() {
-                    *square = &rows[at * r + first..];
+                    *square = &matrix[(row + at) * stride + column..];
                 }
                 for (turned, column) in turned.iter_mut().zip(simd.transposed(square)) {
                     turned[row..row + SQUARE].copy_from_slice(&column);
                 }
-                row += SQUARE;
             }
-            for (at, rest) in rows.remainder().chunks_exact(r).enumerate() {
-                for (turned, element) in turned.iter_mut().zip(&rest[first..]) {
-                    turned[row + at] = *element;
-                }
+            for (index, turned) in turned.iter_mut().enumerate() {
+                fill(turned, whole, &matrix[column + index..], stride);
             }
-            first += SQUARE;
+            column += SQUARE;
         }
-        for (column, turned) in columns.into_remainder().iter_mut().enumerate() {
-            for (to, from) in turned.iter_mut().zip(matrix.chunks_exact(r)) {
-                *to = from[first + column];
-            }
+        for (index, turned) in eights.into_remainder().iter_mut().enumerate() {
+            fill(turned, 0, &matrix[column + index..], stride);
         }
+    }
+}
+
+/// A column's elements, from row `first` on.
+#[inline(always)]
+fn fill(turned: &mut [f32], first: usize, column: &[f32], stride: usize) {
+    for (to, from) in turned.iter_mut().zip(column.iter().step_by(stride)).skip(first) {
+        *to = *from;
     }
 }
