@@ -6,8 +6,8 @@
 // at a time, in both directions.
 //
 // The first node also passes x on, for the base layer to read. So the base's gradient of x comes to that node, which adds
-// its own to it while its sums are at hand; autograd would make both and add them up. So the base's gradient of x is made
-// wherever one of x is recorded, even for who asks for that of A alone. y, and with products.h's products that gradient,
+// its own to it while its sums are at hand; autograd would make both and add them up. The price: the base's gradient of x
+// is made wherever one of x is recorded, even for who asks for that of A alone. y, and with products.h's products that gradient,
 // are changed in place where nobody else can see them.
 
 #include <ATen/ATen.h>

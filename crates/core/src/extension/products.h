@@ -32,10 +32,11 @@ void narrow(const at::Tensor& x, const at::Tensor& b, const at::Tensor& low, dou
 // Rows for columns, of a matrix of f32.
 at::Tensor turned(const at::Tensor& matrix);
 
-// scale * (left [m, k] right [k, n] + bias), rounded to the dtype.
+// scale * left [m, k] right [k, n], rounded to the dtype.
 at::Tensor sums(const at::Tensor& left, const at::Tensor& right, double scale, at::ScalarType dtype);
 
-// base [m, n] plus those, rounded to its dtype before and after; the base itself holds them if `where` is the same tensor.
+// base [m, n] + scale * (left [m, k] right [k, n] + bias), the product rounded to the dtype of base, and the sum again. Into
+// `where`, which is contiguous and of that dtype; its memory may be that of a contiguous base, of none of the others.
 void add_sums(const at::Tensor& base, const at::Tensor& left, const at::Tensor& right, double scale,
     const std::optional<at::Tensor>& bias, const at::Tensor& where);
 

@@ -3,9 +3,9 @@
 //!
 //! | module | product |
 //! |---|---|
-//! | `dots` | `low = x a^T`: rows against rows, with sums of thousands of terms |
+//! | `dots` | `low = scale * x a^T`: rows against rows, with sums of thousands of terms |
 //! | `sums`, `few` | `y = base + round(scale * (left right + bias))`, with few terms; the rounding is to the dtype of `y` |
-//! | `narrow` | `low = x b` and the gradient of `b`, for few rows, with `b` as it lies |
+//! | `narrow` | `low = scale * x b` and `scale * x^T low`, the gradient of `b`, for few rows, with `b` as it lies |
 //! | `turn` | rows for columns |
 //! | `dense` | `y = round(x w^T + bias)`, for few rows |
 //!
