@@ -92,7 +92,8 @@ fn reason(shape: Shape, Missed { what, input, rows }: Missed) -> &'static str {
         }
         Ratio::Avx2 => {
             "256 weights are 32 vectors of six instructions with their rounding, where memory allows two or three; \
-             tried: two weight rows at once, nibbles in place at three and four rows, look-ups in codes by column"
+             tried: two weight rows at once, nibbles in place at three and four rows, look-ups in codes by column, of f32 and \
+             of bytes"
         }
     }
 }

@@ -76,7 +76,7 @@ impl<T: Element> Operation for ColumnsTask<'_, T> {
             }
         }
         sums.resize_with(passes(rows).count(), Vec::new);
-        let longest = stretch(rows, S::LANES);
+        let longest = stretch(inner, rows, S::LANES);
         for strip in strips(first, words) {
             for (sums, [_, count]) in sums.iter_mut().zip(passes(rows)) {
                 clear(sums, count);

@@ -52,13 +52,16 @@ fn passes(rows: usize) -> impl Iterator<Item = [usize; 2]> {
         .map(|[start, end]| [start, end - start])
 }
 
-/// Rows of the weight whose activations of a pass lie in a third of a first-level cache; at most so many that a lane of a sum
-/// has 256 terms.
-fn stretch(rows: usize, lanes: usize) -> usize {
-    const CACHE: usize = 16 << 10;
-    const TERMS: usize = 256;
+/// Into how long stretches the rows of the weight are cut, of which the last may be shorter by a little: their activations of a
+/// pass lie in a first-level cache beside what else is read, and a lane of a sum has at most 320 terms. A short stretch would be
+/// left before reading ahead pays, and needs tables like any other.
+fn stretch(inner: usize, rows: usize, lanes: usize) -> usize {
+    const CACHE: usize = 20 << 10;
+    const TERMS: usize = 320;
+    const LEAST: usize = 8 * BLOCK_ROWS;
     let rows = rows.div_ceil(rows.div_ceil(PASS));
-    (CACHE / (rows * size_of::<f32>())).clamp(8 * BLOCK_ROWS, TERMS * lanes) / BLOCK_ROWS * BLOCK_ROWS
+    let most = (CACHE / (rows * size_of::<f32>())).clamp(LEAST, TERMS * lanes) / LEAST * LEAST;
+    inner.div_ceil(inner.div_ceil(most)).next_multiple_of(LEAST)
 }
 
 /// The sums of a row in a strip, and the bias, rounded, to columns `start ..` of `y`.

@@ -1,10 +1,18 @@
-//! Few rows of `left` against rows of `right` that lie one behind the other: a product that is as long as reading `right`
-//! takes, so nothing of it is copied or turned.
+//! Few rows of `left`, or few terms: a product that is as long as reading `right` or writing the sums takes, so nothing is copied
+//! or turned. Either the columns of `right` lie one behind the other (`sums`), or its rows do (`row`).
 
+use super::element::Element;
 use super::simd::Simd;
+use super::view::View;
 
 /// The most rows for which this is the faster way.
 pub(super) const MOST_ROWS: usize = 4;
+
+/// The most terms for which `row` is the faster way, however many rows there are.
+pub(super) const MOST_TERMS: usize = 4;
+
+/// Vectors of a row of sums that are made at a time.
+const VECTORS: usize = 4;
 
 /// How far ahead `right` is fetched, in elements: four kilobytes.
 const AHEAD: usize = 1024;
@@ -24,6 +32,40 @@ pub(super) fn sums<S: Simd>(simd: S, left: &[f32], right: &[f32], sums: &mut [f3
         4 => in_blocks::<S, 4>(simd, left, right, sums),
         8 => in_blocks::<S, 8>(simd, left, right, sums),
         _ => in_blocks::<S, 16>(simd, left, right, sums),
+    }
+}
+
+/// `sums [n] = left [k] right [k, n]`, with row `at[0]` of `left` and columns `at[1] ..+ n` of `right`, whose rows are contiguous.
+#[inline(always)]
+pub(super) fn row<S: Simd, T: Element>(
+    simd: S,
+    left: View<'_, f32>,
+    right: View<'_, T>,
+    depth: usize,
+    at: [usize; 2],
+    sums: &mut [f32],
+) {
+    let columns = sums.len();
+    let step = VECTORS * S::LANES;
+    let left = |term: usize| left.elements[at[0] * left.strides[0] + term * left.strides[1]];
+    let right = |term: usize| &right.elements[term * right.strides[0] + at[1]..][..columns];
+    let whole = columns / step * step;
+    for first in (0..whole).step_by(step) {
+        let mut totals = [simd.splat(0.0); VECTORS];
+        for term in 0..depth {
+            let (left, right) = (simd.splat(left(term)), right(term));
+            for (vector, total) in totals.iter_mut().enumerate() {
+                // SAFETY: `first + step <= whole`, and the row has `columns` elements, which are no fewer.
+                let right = unsafe { T::load_at(simd, right, first + vector * S::LANES) };
+                *total = simd.mul_add(left, right, *total);
+            }
+        }
+        for (total, sums) in totals.into_iter().zip(sums[first..].chunks_exact_mut(S::LANES)) {
+            simd.store(total, sums);
+        }
+    }
+    for (column, sum) in sums.iter_mut().enumerate().skip(whole) {
+        *sum = (0..depth).map(|term| left(term) * right(term)[column].widened()).sum();
     }
 }
 

@@ -60,11 +60,14 @@ impl<T: Element> Job for Outer<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let Self { x, low, r, scale, grad } = self;
         let (scale, zero) = (simd.splat(scale), simd.splat(0.0));
+        // Padded here and not where a vector is loaded, for each row would wait for what it had just written.
+        let low: Vec<f32> = low.iter().copied().chain([0.0; 16]).collect();
         for row in 0..grad.len() / r {
             for vector in (0..r).step_by(S::LANES) {
                 let mut sum = zero;
-                for (x, low) in x.iter().zip(low.chunks_exact(r)) {
-                    sum = simd.mul_add(simd.splat(x[row].widened()), load_or_pad(simd, low, vector), sum);
+                for (index, x) in x.iter().enumerate() {
+                    let low = simd.load(&low[index * r + vector..]);
+                    sum = simd.mul_add(simd.splat(x[row].widened()), low, sum);
                 }
                 // Lanes behind a short row are written over by the next rows; the last one is cut.
                 let from = &mut grad[row * r + vector..];

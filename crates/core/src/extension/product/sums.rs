@@ -88,8 +88,16 @@ impl<T: Element> Job for Sums<'_, T> {
             }
             return self.finish(0, all);
         }
+        // Sums of more terms than are summed at a time would lose digits there.
+        let most_terms = if all <= few::MOST_ROWS { DEPTH } else { few::MOST_TERMS };
+        let is_short = (1..=most_terms).contains(&self.depth);
         for first_row in (0..all).step_by(AT_ONCE) {
             let rows = AT_ONCE.min(all - first_row);
+            if is_short && self.right.has_contiguous_rows() {
+                self.add_rows(simd, first_row, rows);
+                self.finish(first_row, rows);
+                continue;
+            }
             if self.depth == 0 {
                 self.workspace.sums.fill([0.0; COLUMNS]);
             }
@@ -114,6 +122,19 @@ impl<'a, T: Element> Sums<'a, T> {
         let Matrix::F32(right) = self.right else { return None };
         let is_turned = right.strides == [1, self.depth] && self.left.strides[1] == 1;
         is_turned.then(|| &right.elements[self.place[1] * self.depth..][..self.columns * self.depth])
+    }
+
+    /// Sums of rows `first ..+ count`, row by row.
+    #[inline(always)]
+    fn add_rows<S: Simd>(&mut self, simd: S, first: usize, count: usize) {
+        let (left, depth, columns) = (self.left, self.depth, self.columns);
+        for (row, sums) in self.workspace.sums.iter_mut().enumerate().take(count) {
+            let (at, sums) = ([self.place[0] + first + row, self.place[1]], &mut sums[..columns]);
+            match self.right {
+                Matrix::F32(right) => few::row(simd, left, right, depth, at, sums),
+                Matrix::Bf16(right) => few::row(simd, left, right, depth, at, sums),
+            }
+        }
     }
 
     #[inline(always)]

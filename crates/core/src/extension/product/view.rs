@@ -20,6 +20,15 @@ pub(super) enum Matrix<'a> {
     Bf16(View<'a, bf16>),
 }
 
+impl Matrix<'_> {
+    /// Whether a row's elements lie side by side.
+    #[inline(always)]
+    pub(super) fn has_contiguous_rows(&self) -> bool {
+        let (Self::F32(View { strides, .. }) | Self::Bf16(View { strides, .. })) = self;
+        strides[1] == 1
+    }
+}
+
 /// Rows and columns that are transposed together.
 const SQUARE: usize = 8;
 
