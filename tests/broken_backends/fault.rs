@@ -9,6 +9,10 @@ pub(crate) enum Fault {
     ScalesOutput,
     /// The output is detached from the input.
     DropsGradient,
+    /// The output is a thousandth too large where a gradient is recorded.
+    ScalesRecordedOutput,
+    /// The gradient is twice what it should be from 100 rows on.
+    DoublesGradientOfManyRows,
     /// The last group of inputs is left out of the sum.
     IgnoresLastGroup,
     /// A forward under `no_grad` turns later ones into evaluation, too.

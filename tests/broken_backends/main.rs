@@ -45,6 +45,16 @@ fn a_dropped_gradient_breaks_the_gradient_law() {
 }
 
 #[test]
+fn an_output_that_recording_changes_breaks_the_gradient_law() {
+    breaks(Fault::ScalesRecordedOutput, Law::Gradient, "with a gradient recorded");
+}
+
+#[test]
+fn a_wrong_gradient_of_many_rows_breaks_the_gradient_law() {
+    breaks(Fault::DoublesGradientOfManyRows, Law::Gradient, "300 rows");
+}
+
+#[test]
 fn an_adapter_that_starts_trained_breaks_the_identity_law() {
     breaks(Fault::StartsTrained, Law::Identity, "a fresh adapter changed the output");
 }

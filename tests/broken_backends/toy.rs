@@ -104,6 +104,14 @@ impl Toy {
         if self.fault == Fault::ScalesOutput {
             y = y.f_multiply_scalar(1.001)?;
         }
+        if self.fault == Fault::ScalesRecordedOutput && x.requires_grad() {
+            y = y.f_multiply_scalar(1.001)?;
+        }
+        if self.fault == Fault::DoublesGradientOfManyRows
+            && y.numel() >= 100 * steps.size()[0].unsigned_abs() as usize
+        {
+            y = y.f_multiply_scalar(2.0)?.f_sub(&y.f_detach()?)?;
+        }
         if self.fault == Fault::LatchesEvaluation && !records_gradients() {
             self.evaluated.store(true, Ordering::Relaxed);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tch::nn::{VarStore, Variables};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// A shared handle on the variables of a `tch::nn::VarStore`.
 ///
@@ -36,7 +36,8 @@ impl AdapterStore {
         Self { variables: Arc::clone(&var_store.variables_), device: var_store.device() }
     }
 
-    /// The same variables as a `VarStore`. Parameters of adapters that are added later appear in it, too.
+    /// The same variables as a `VarStore`. Parameters of adapters that are added later appear in it, too, and an optimizer that was
+    /// built on it before trains them; it keeps those that were [removed](Self::remove) alive.
     pub fn var_store(&self) -> VarStore {
         let mut store = VarStore::new(self.device);
         store.variables_ = Arc::clone(&self.variables);
@@ -54,12 +55,25 @@ impl AdapterStore {
         let _ = path.add(leaf, parameter.shallow_clone(), true);
     }
 
-    /// Takes a parameter out; absent is fine.
+    /// Puts a parameter in that may be there already, under whatever name.
+    pub(crate) fn insert_once(&self, name: &str, parameter: &Tensor) {
+        let is_there =
+            self.lock().trainable_variables.iter().any(|var| var.tensor.data_ptr() == parameter.data_ptr());
+        if !is_there {
+            self.insert(name, parameter);
+        }
+    }
+
+    /// Takes a parameter out; absent is fine. Its place among the trainable variables stays, with an empty tensor in it.
     pub fn remove(&self, name: &str) {
         let mut variables = self.lock();
         if let Some(removed) = variables.named_variables.remove(name) {
             let address = removed.data_ptr();
-            variables.trainable_variables.retain(|var| var.tensor.data_ptr() != address);
+            // An optimizer of tch tells what is new to it by the length of the list alone.
+            for var in variables.trainable_variables.iter_mut().filter(|var| var.tensor.data_ptr() == address)
+            {
+                var.tensor = Tensor::zeros([0], (Kind::Float, self.device));
+            }
         }
     }
 

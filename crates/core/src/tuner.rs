@@ -137,7 +137,7 @@ pub enum TunerError {
         known: Vec<String>,
     },
     /// The adapter is merged, and the operation needs it not to be.
-    #[error("`{layer}`: adapter \"{adapter}\" is merged, expected it not to be: call `unmerge` first")]
+    #[error("`{layer}`: adapter \"{adapter}\" is merged, expected it not to be: unmerge it first")]
     Merged {
         /// The layer.
         layer: String,

@@ -184,6 +184,45 @@ fn both_forms_of_names_load() {
     assert_eq!(target.forward(&input()), source.forward(&input()));
 }
 
+#[test]
+fn copies_of_the_base_are_no_part_of_an_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = trained(&LoraConfig::new(["q_proj", "lm_head"]).with_rank(2), "default");
+    save_adapter(&source, "default", folder.path()).unwrap();
+    let head = "base_model.model.lm_head.base_layer.weight";
+    rewrite(folder.path(), |tensors| {
+        tensors.insert(head.into(), source.lm_head.layer().innermost().named_tensors()[0].1.copy());
+        tensors.insert("base_model.model.model.embed_tokens.weight".into(), source.embed_tokens.copy());
+    });
+    let mut target = Model::new(2);
+    load_adapter(&mut target, folder.path(), "default", Trainability::Frozen).unwrap();
+    assert_eq!(target.forward(&input()), source.forward(&input()));
+
+    rewrite(folder.path(), |tensors| {
+        let changed = tensors[head].copy() + 1.0;
+        tensors.insert(head.into(), changed);
+    });
+    let error = load_adapter(&mut Model::new(2), folder.path(), "default", Trainability::Frozen).unwrap_err();
+    assert!(error.to_string().contains(head), "{error}");
+}
+
+#[test]
+fn lora_only_without_any_bias_leaves_those_of_the_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = trained(&config().with_bias(Bias::LoraOnly), "default");
+    save_adapter(&source, "default", folder.path()).unwrap();
+    let biases: Vec<String> =
+        tensors(folder.path()).into_keys().filter(|name| name.ends_with("base_layer.bias")).collect();
+    assert_eq!(biases.len(), 4);
+    let mut target = Model::new(2);
+    rewrite(folder.path(), |tensors| drop(tensors.remove(&biases[0])));
+    let error = load_adapter(&mut target, folder.path(), "default", Trainability::Frozen).unwrap_err();
+    assert!(error.to_string().contains("1 missing"), "{error}");
+    rewrite(folder.path(), |tensors| tensors.retain(|name, _| !biases.contains(name)));
+    load_adapter(&mut target, folder.path(), "default", Trainability::Frozen).unwrap();
+    assert_eq!(target.forward(&input()), source.forward(&input()));
+}
+
 /// What is done to a good folder, and what the error must say.
 type Damage = (&'static str, fn(&Path), &'static [&'static str]);
 

@@ -65,6 +65,40 @@ fn an_optimizer_of_tch_trains_the_adapter() {
     assert!(losses[19] < losses[0], "{losses:?}");
 }
 
+#[test]
+fn an_optimizer_of_tch_trains_the_biases_that_train_along() {
+    for (bias, counted) in [(Bias::LoraOnly, 4 * WIDTH), (Bias::All, 6 * WIDTH + 10)] {
+        let mut model = Model::new(2);
+        let report = inject_adapter(&mut model, &config().with_bias(bias), "default").unwrap();
+        assert_eq!(report.trainable, 4 * 2 * (WIDTH + WIDTH) + counted);
+        let bias = model.layers[0].self_attn.q_proj.layer().bias().unwrap();
+        let before = bias.copy();
+        let mut optimizer = nn::AdamW::default().build(&report.var_store(), 1e-2).unwrap();
+        optimizer.backward_step(&model.forward(&input()).square().mean(Kind::Float));
+        assert_ne!(bias, before);
+        let names = report.var_store().variables();
+        assert!(names.contains_key("model.layers.0.self_attn.q_proj.bias"), "{:?}", names.keys());
+    }
+}
+
+#[test]
+fn an_optimizer_trains_an_adapter_that_came_after_another_was_deleted() {
+    let mut model = Model::new(1);
+    let report = inject_adapter(&mut model, &config(), "first").unwrap();
+    let mut optimizer = nn::AdamW::default().build(&report.var_store(), 1e-2).unwrap();
+    let mut step =
+        |model: &Model| optimizer.backward_step(&model.forward(&input()).square().mean(Kind::Float));
+    step(&model);
+    model::delete_adapter(&mut model, "first").unwrap();
+    inject_adapter(&mut model, &config(), "second").unwrap();
+    model::set_adapter(&mut model, &["second"]).unwrap();
+    let b =
+        model.layers[0].self_attn.q_proj.layer().as_lora().unwrap().lora_b("second").unwrap().shallow_clone();
+    assert_eq!(b, b.zeros_like());
+    step(&model);
+    assert!(b.abs().max().double_value(&[]) > 0.0);
+}
+
 /// A model that says which of its slots is the head.
 #[derive(ModuleTree)]
 struct Marked {

@@ -2,7 +2,7 @@
 
 use super::names::{bias_name, file_name, with_prefix};
 use super::{AdapterFileError, CONFIG_FILE, MAX_CONFIG_BYTES, MODEL_FILE, tensors};
-use crate::config::LoraConfig;
+use crate::config::{Bias, LoraConfig};
 use crate::inject::{InjectReport, Injection, Plan, apply, plan};
 use crate::{Mode, ModuleTree, model};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,8 @@ use tch::{TchError, Tensor};
 pub enum Trainability {
     /// It trains on, if it is active.
     Trainable,
-    /// It does not train, and dropout is off in the whole model, as in PEFT.
+    /// It does not train, and dropout is off in the whole model, as in PEFT: until
+    /// [`set_adapter`](crate::model::set_adapter) names it, after which it trains like any active adapter, as in PEFT, too.
     Frozen,
 }
 
@@ -70,8 +71,18 @@ pub fn load_adapter_with(
         Trainability::Frozen => plan,
     };
     let plan = plan.map_err(inject)?;
-    let expected = expected(model, &plan);
-    let copies = matched(&path, found, expected)?;
+    let mut expected = of_adapter(&plan);
+    let biases = of_biases(model, &plan);
+    if config.bias == Bias::LoraOnly && !biases.keys().any(|name| found.contains_key(name)) {
+        // PEFT 0.20 writes none then, so those of the base are what it computes with, too.
+        tracing::warn!(
+            "{}: bias = \"lora_only\", but the file holds no bias: the model's own stay",
+            folder.display()
+        );
+    } else {
+        expected.extend(biases);
+    }
+    let copies = matched(&path, found, expected, &of_base(model))?;
     let tensors = copies.len();
     copy(&copies).map_err(|(tensor, source)| AdapterFileError::Torch { tensor, source })?;
     for warning in &plan.warnings {
@@ -112,8 +123,8 @@ fn read_tensors(folder: &Path) -> Result<BTreeMap<String, Tensor>, AdapterFileEr
     Ok(tensors.into_iter().map(|(name, tensor)| (with_prefix(&name), tensor)).collect())
 }
 
-/// The tensors that `plan` asks of the file: by the name in the file, where the values go.
-fn expected(model: &impl ModuleTree, plan: &Plan) -> BTreeMap<String, Tensor> {
+/// The adapter's tensors that `plan` asks of the file: by the name in the file, where the values go.
+fn of_adapter(plan: &Plan) -> BTreeMap<String, Tensor> {
     let mut expected = BTreeMap::new();
     for (path, change) in &plan.changes {
         let adapter = change.adapter(&plan.adapter_name);
@@ -121,6 +132,12 @@ fn expected(model: &impl ModuleTree, plan: &Plan) -> BTreeMap<String, Tensor> {
             expected.insert(file_name(path, &parameter, &plan.adapter_name), tensor.shallow_clone());
         }
     }
+    expected
+}
+
+/// The biases that `plan` asks of it, in the same way.
+fn of_biases(model: &impl ModuleTree, plan: &Plan) -> BTreeMap<String, Tensor> {
+    let mut expected = BTreeMap::new();
     if plan.trained_biases.is_empty() {
         return expected;
     }
@@ -137,6 +154,25 @@ fn expected(model: &impl ModuleTree, plan: &Plan) -> BTreeMap<String, Tensor> {
     expected
 }
 
+/// The base model's tensors, by the names that copies of them have in a file: PEFT adds the head and the embedding where the head
+/// is a target (`save_embedding_layers`).
+fn of_base(model: &impl ModuleTree) -> BTreeMap<String, Tensor> {
+    let leaves = model.collect_leaves();
+    let slots = leaves.slots.iter().flat_map(|(path, slot)| {
+        let tensors = slot.layer().innermost().named_tensors().into_iter();
+        tensors.map(move |(name, tensor)| (format!("{path}.{name}"), tensor))
+    });
+    let others = leaves.parameters.iter().map(|(path, tensor)| (path.to_string(), tensor.shallow_clone()));
+    slots.chain(others).map(|(path, tensor)| (with_prefix(&path), tensor)).collect()
+}
+
+/// Whether a tensor of the file says nothing that the base does not hold.
+fn is_copy(name: &str, tensor: &Tensor, base: &BTreeMap<String, Tensor>) -> bool {
+    let Some(original) = base.get(&name.replace(".base_layer.", ".")) else { return false };
+    let cast = tensor.f_to_device(original.device()).and_then(|tensor| tensor.f_to_kind(original.kind()));
+    cast.is_ok_and(|cast| cast.size() == original.size() && cast.f_equal(original).unwrap_or(false))
+}
+
 /// A tensor of the file and the one that it goes to.
 struct CopyOf {
     name: String,
@@ -148,6 +184,7 @@ fn matched(
     path: &Path,
     mut found: BTreeMap<String, Tensor>,
     expected: BTreeMap<String, Tensor>,
+    base: &BTreeMap<String, Tensor>,
 ) -> Result<Vec<CopyOf>, AdapterFileError> {
     let mut missing = Vec::new();
     let mut wrong_shape = Vec::new();
@@ -159,7 +196,8 @@ fn matched(
             Some(from) => copies.push(CopyOf { name, from, to }),
         }
     }
-    let unexpected: Vec<String> = found.into_keys().collect();
+    let unknown = found.into_iter().filter(|(name, tensor)| !is_copy(name, tensor, base));
+    let unexpected: Vec<String> = unknown.map(|(name, _)| name).collect();
     if missing.is_empty() && unexpected.is_empty() && wrong_shape.is_empty() {
         return Ok(copies);
     }

@@ -2,7 +2,7 @@
 
 use super::plan::{Change, can_train};
 use super::{AdaptedLayer, InjectReport, Plan};
-use crate::{ModuleTree, Slot};
+use crate::{AdapterStore, ModuleTree, Slot};
 use std::collections::BTreeSet;
 use tch::Tensor;
 
@@ -14,6 +14,7 @@ pub(crate) fn apply(model: &mut impl ModuleTree, plan: Plan) -> InjectReport {
     let mut layers = Vec::new();
     let mut leaves = model.collect_leaves_mut();
     freeze(&leaves.slots, &leaves.parameters, &trained_biases);
+    store_biases(&store, &leaves.slots, &leaves.parameters, &trained_biases);
     for (path, slot) in &mut leaves.slots {
         let change = changes.remove(path.as_str());
         let backend = match change {
@@ -69,6 +70,24 @@ fn freeze(
     }
     for (path, tensor) in parameters {
         set(path.as_str(), tensor);
+    }
+}
+
+/// Puts the biases that train along where an optimizer finds them.
+fn store_biases(
+    store: &AdapterStore,
+    slots: &[(crate::ModulePath, &mut Slot)],
+    parameters: &[(crate::ModulePath, &mut Tensor)],
+    trained: &BTreeSet<String>,
+) {
+    for (path, slot) in slots {
+        let name = format!("{path}.bias");
+        if let (Some(bias), true) = (slot.layer().bias(), trained.contains(&name)) {
+            store.insert_once(&name, &bias);
+        }
+    }
+    for (path, tensor) in parameters.iter().filter(|(path, _)| trained.contains(path.as_str())) {
+        store.insert_once(path.as_str(), tensor);
     }
 }
 

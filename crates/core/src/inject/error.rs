@@ -82,8 +82,8 @@ pub enum Problem {
     Config(#[from] ConfigError),
     /// A layer that would cut the gradient off: adapters before it would learn nothing, without a word.
     #[error(
-        "`{path}`: {layer} passes no gradient to its input, so nothing before it would learn: leave it out of the \
-        targets, or load the adapter frozen"
+        "`{path}`: {layer} passes no gradient to its input, so adapters on layers before it would learn nothing: load \
+        adapters frozen, or have this layer, targeted or not, in a format that can be trained through"
     )]
     NoGradient {
         /// The layer's name.

@@ -30,7 +30,7 @@ pub struct InjectReport {
 }
 
 impl InjectReport {
-    /// The `VarStore` that holds the adapters' parameters: what an optimizer is built on.
+    /// The `VarStore` that holds the adapters' parameters, and the biases that train along: what an optimizer is built on.
     pub fn var_store(&self) -> VarStore {
         self.store.var_store()
     }

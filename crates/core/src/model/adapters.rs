@@ -21,8 +21,8 @@ pub fn active_adapters(model: &impl ModuleTree) -> Vec<String> {
     tuners.next().map(|tuner| tuner.active_adapters().to_vec()).unwrap_or_default()
 }
 
-/// Makes `names` the active adapters of every layer; they contribute and train, the others do neither. Merged adapters are
-/// unmerged first.
+/// Makes `names` the active adapters of every layer; they contribute and train, even those that were loaded
+/// [frozen](crate::Trainability::Frozen), the others do neither. Merged adapters are unmerged first.
 ///
 /// # Errors
 /// [`TunerError::UnknownAdapter`] for a name that no layer has; nothing has changed then.

@@ -170,7 +170,7 @@ impl Registry {
             layer: format!("{layer:?}"),
             linked: self.names(),
             near_misses,
-            hint: layer.innermost().as_quantized().map(|layer| registration_hint(layer.format())),
+            hint: layer.innermost().as_quantized().map(known::registration_hint_of),
         })
     }
 

@@ -10,6 +10,7 @@ use crate::dense::Dense;
 use crate::input::{Input, Layout, inputs, sixteenths};
 use crate::run::{Verdict, ensure, for_all};
 use crate::{BackendFixture, Case, ThreadAgreement};
+use qtuner_core::autograd::inference_mode;
 use tch::{Kind, Tensor};
 
 pub(super) fn law(fixture: &dyn BackendFixture) -> Verdict {
@@ -42,7 +43,10 @@ fn equals_the_reference(fixture: &dyn BackendFixture, case: &Case, input: &Input
     let x = input.draw(case.in_features, case.input_kind);
     let y = layer.forward(&x)?;
     ensure!(y.kind() == x.kind(), "the output is {:?}, expected the input's {:?}", y.kind(), x.kind());
-    dense.forward(&x).holds("the output", &y)
+    let expected = dense.forward(&x);
+    expected.holds("the output", &y)?;
+    let y = inference_mode(|| layer.forward(&x))??;
+    expected.holds("the output in inference mode", &y.copy())
 }
 
 /// `f(a + b) = f(a) + f(b) - f(0)` and `f(0) = bias`, for inputs whose sum is exact.

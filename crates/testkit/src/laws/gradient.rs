@@ -1,5 +1,5 @@
-//! Law 2: the gradient to the input equals the reference's, and finite differences of the layer's own forward; the adapter's
-//! gradients equal the reference's; none reaches the packed tensors.
+//! Law 2: the gradient to the input equals the reference's, and finite differences of the layer's own forward, and so does the
+//! output beside it, by any number of threads; the adapter's gradients equal the reference's; none reaches the packed tensors.
 
 use crate::adapted::{build, train, wrap};
 use crate::approx::Approx;
@@ -14,13 +14,33 @@ pub(super) fn law(fixture: &dyn BackendFixture) -> Verdict {
     let cases = || fixture.shapes().cases(&fixture.input_kinds());
     for_all(200, (cases(), inputs(), layouts()), |(case, input, grad_layout)| {
         let layer = build(fixture, &case)?;
-        match layer.as_quantized().map(|quantized| quantized.capabilities().grad_input) {
-            Some(Support::No) => Ok(()),
-            _ => equals_the_reference(&*layer, &case, &input, grad_layout),
+        if reaches_input(&*layer) {
+            equals_the_reference(&*layer, &case, &input, grad_layout)
+        } else {
+            Ok(())
         }
     })?;
     for_all(64, cases(), |case| equals_finite_differences(fixture, &case.ordinary()))?;
+    // Many rows and columns may take other paths, and many threads cut them otherwise.
+    for kind in fixture.input_kinds() {
+        let large = fixture.shapes().square(448, kind);
+        let layer = build(fixture, &large)?;
+        for (rows, threads) in
+            [(300, 1), (300, 4), (33, 2), (1, 4)].into_iter().filter(|_| reaches_input(&*layer))
+        {
+            tch::set_num_threads(threads);
+            let verdict = equals_the_reference(&*layer, &large, &Input::rows(rows), Layout::Contiguous);
+            tch::set_num_threads(1);
+            verdict
+                .map_err(|broken| broken.during(format_args!("{rows} rows, {threads} threads, {large:?}")))?;
+        }
+    }
     for_all(64, cases(), |case| adapters_alone_train(fixture, &case.ordinary()))
+}
+
+/// What the layer's capabilities say.
+fn reaches_input(layer: &dyn Layer) -> bool {
+    layer.as_quantized().is_none_or(|quantized| quantized.capabilities().grad_input == Support::Yes)
 }
 
 /// The gradients of `sum(y * grad_y)` to `tensors`.
@@ -39,6 +59,7 @@ fn equals_the_reference(layer: &dyn Layer, case: &Case, input: &Input, grad_layo
         .draw(case.out_features, case.input_kind);
     let found = gradients(&y, &grad_y, &[&x])?;
     let dense = Dense::of(layer)?;
+    dense.forward(&x.detach()).holds("the output, with a gradient recorded,", &y.detach())?;
     dense.grad_input(&grad_y).holds("the gradient to the input", &found[0])?;
 
     // The gradient of a plain sum reaches the layer as one number expanded to every place.
@@ -55,6 +76,9 @@ fn equals_the_reference(layer: &dyn Layer, case: &Case, input: &Input, grad_layo
 /// taken in f64, and `x +- v` are exact in every dtype.
 fn equals_finite_differences(fixture: &dyn BackendFixture, case: &Case) -> Verdict {
     let layer = build(fixture, case)?;
+    if !reaches_input(&*layer) {
+        return Ok(());
+    }
     let dense = Dense::of(&*layer)?;
     let draw = |features| sixteenths(&[3, features], case.input_kind);
     let (x, v, grad_y) = (draw(case.in_features), draw(case.in_features), draw(case.out_features));
