@@ -3,7 +3,7 @@
 //! ```text
 //! <output>/checkpoint-<step>/adapter_config.json        PEFT's files
 //!                            adapter_model.safetensors
-//!                            optimizer.safetensors      AdamW's moments
+//!                            optimizer.safetensors      AdamW's moments, f32 values of f16 and bf16 parameters
 //!                            trainer_state.json         step, data position, best, configuration, the files' checksums
 //! <output>/best.json                                    which checkpoint has the lowest evaluation loss
 //! ```

@@ -6,13 +6,16 @@
 //! p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 //! ```
 //!
+//! A parameter of f16 or bf16 is the rounded copy of one of f32, which is what moves.
+//!
 //! `tch`'s own optimizers keep their moments to themselves; a run that goes on bit-equal after an interruption needs them.
 
 use super::Parameters;
+use super::parameter_state::ParameterState;
 use super::parameters::gradient;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use tch::{TchError, Tensor};
+use tch::TchError;
 
 /// AdamW's numbers but for the learning rate, which the schedule gives.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -34,36 +37,27 @@ impl Default for AdamWOptions {
     }
 }
 
-/// The moments of one parameter.
-#[derive(Debug)]
-pub(super) struct Moments {
-    /// The mean of the gradients.
-    pub(super) exp_avg: Tensor,
-    /// The mean of their squares.
-    pub(super) exp_avg_sq: Tensor,
-}
-
 /// The optimizer: the parameters it moves and what it remembers of their gradients.
 #[derive(Debug)]
 pub struct AdamW {
     options: AdamWOptions,
     parameters: Parameters,
-    pub(super) moments: BTreeMap<String, Moments>,
+    pub(super) states: BTreeMap<String, ParameterState>,
     pub(super) step: u64,
 }
 
 impl AdamW {
-    /// An optimizer of `parameters` that has seen no gradient yet.
+    /// An optimizer of `parameters` that has seen no gradient yet. From here on, values of f16 and bf16 that others write into
+    /// them are lost at the next step.
     ///
     /// # Errors
     /// libtorch's, when memory runs out.
     pub fn new(parameters: Parameters, options: AdamWOptions) -> Result<Self, TchError> {
-        let mut moments = BTreeMap::new();
+        let mut states = BTreeMap::new();
         for (name, parameter) in &parameters {
-            let zeros = || parameter.f_detach()?.f_zeros_like();
-            moments.insert(name.clone(), Moments { exp_avg: zeros()?, exp_avg_sq: zeros()? });
+            states.insert(name.clone(), ParameterState::new(parameter)?);
         }
-        Ok(Self { options, parameters, moments, step: 0 })
+        Ok(Self { options, parameters, states, step: 0 })
     }
 
     /// The parameters.
@@ -94,18 +88,22 @@ impl AdamW {
         let correction1 = 1.0 - power(beta1, self.step);
         let correction2 = (1.0 - power(beta2, self.step)).sqrt();
         for (name, parameter) in &mut self.parameters {
-            let (Some(gradient), Some(moments)) = (gradient(parameter)?, self.moments.get_mut(name)) else {
+            let (Some(gradient), Some(state)) = (gradient(parameter)?, self.states.get_mut(name)) else {
                 continue;
             };
-            let _ = parameter.f_multiply_scalar_(1.0 - learning_rate * weight_decay)?;
-            let _ = moments.exp_avg.f_lerp_(&gradient, 1.0 - beta1)?;
+            let ParameterState { exp_avg, exp_avg_sq, master } = state;
+            let gradient = gradient.f_to_kind(exp_avg.kind())?;
+            let value = master.as_mut().unwrap_or(&mut *parameter);
+            let _ = value.f_multiply_scalar_(1.0 - learning_rate * weight_decay)?;
+            let _ = exp_avg.f_lerp_(&gradient, 1.0 - beta1)?;
             let square = gradient.f_multiply_scalar(1.0 - beta2)?.f_multiply(&gradient)?;
-            let _ = moments.exp_avg_sq.f_multiply_scalar_(beta2)?.f_add_(&square)?;
-            let denominator =
-                moments.exp_avg_sq.f_sqrt()?.f_divide_scalar(correction2)?.f_add_scalar(epsilon)?;
-            let update =
-                moments.exp_avg.f_multiply_scalar(-learning_rate / correction1)?.f_divide(&denominator)?;
-            let _ = parameter.f_add_(&update)?;
+            let _ = exp_avg_sq.f_multiply_scalar_(beta2)?.f_add_(&square)?;
+            let denominator = exp_avg_sq.f_sqrt()?.f_divide_scalar(correction2)?.f_add_scalar(epsilon)?;
+            let update = exp_avg.f_multiply_scalar(-learning_rate / correction1)?.f_divide(&denominator)?;
+            let _ = value.f_add_(&update)?;
+            if let Some(master) = master {
+                parameter.f_copy_(master)?;
+            }
         }
         Ok(())
     }

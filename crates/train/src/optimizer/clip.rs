@@ -32,7 +32,12 @@ pub fn clip_grad_norm(parameters: &Parameters, norm: f64, max_norm: f64) -> Resu
     let _guard = tch::no_grad_guard();
     for parameter in parameters.values() {
         if let Some(mut gradient) = gradient(parameter)? {
-            let _ = gradient.f_multiply_scalar_(factor)?;
+            // libtorch rounds the factor to the gradient's dtype, and a small one is coarse or 0 in f16.
+            if matches!(gradient.kind(), Kind::Half | Kind::BFloat16) {
+                gradient.f_copy_(&gradient.f_to_kind(Kind::Float)?.f_multiply_scalar(factor)?)?;
+            } else {
+                let _ = gradient.f_multiply_scalar_(factor)?;
+            }
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 mod adamw;
 mod clip;
+mod parameter_state;
 mod parameters;
 mod schedule;
 mod state;

@@ -1,7 +1,8 @@
 //! AdamW's state as the bytes of a safetensors file.
 //!
-//! `exp_avg.<parameter>`, `exp_avg_sq.<parameter>` in the parameter's shape and dtype, and the number of steps, `step [1]`
-//! (I64). The same state always gives the same bytes.
+//! `exp_avg.<parameter>`, `exp_avg_sq.<parameter>` in the parameter's shape and dtype, for parameters of f16 and bf16 in F32
+//! and with `master.<parameter>`, the value before it was rounded; and the number of steps, `step [1]` (I64). The same state
+//! always gives the same bytes.
 
 use super::AdamW;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -10,13 +11,8 @@ use tch::{Device, Kind, TchError, Tensor};
 
 const STEP: &str = "step";
 
-/// The dtypes that parameters train in.
-const DTYPES: [(Dtype, Kind); 4] = [
-    (Dtype::F32, Kind::Float),
-    (Dtype::F64, Kind::Double),
-    (Dtype::F16, Kind::Half),
-    (Dtype::BF16, Kind::BFloat16),
-];
+/// The dtypes that the state is in.
+const DTYPES: [(Dtype, Kind); 2] = [(Dtype::F32, Kind::Float), (Dtype::F64, Kind::Double)];
 
 /// A state that cannot be saved, or is not one of this optimizer.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +33,16 @@ pub enum OptimizerStateError {
         found: String,
         /// What the parameters ask for.
         expected: String,
+    },
+    /// The state is of a version that kept the moments of half-precision parameters in their dtype, where they round to 0.
+    #[error(
+        "tensor `{tensor}` is {found}, expected F32: the state is of a version that did not keep the f32 values of half-precision parameters, start the run anew"
+    )]
+    HalfPrecision {
+        /// The tensor.
+        tensor: String,
+        /// Its dtype.
+        found: String,
     },
     /// libtorch failed.
     #[error("tensor `{tensor}`: {source}")]
@@ -75,7 +81,8 @@ impl AdamW {
         safetensors::serialize(views, None).map_err(|error| damaged(error.to_string()))
     }
 
-    /// Takes the state of `bytes` over: all of it fits, or nothing changes.
+    /// Takes the state of `bytes` over: all of it fits, or nothing changes. The parameters are not part of it: they have to be
+    /// those that it was saved with.
     ///
     /// # Errors
     /// [`OptimizerStateError`] when the bytes are damaged or of other parameters.
@@ -84,8 +91,13 @@ impl AdamW {
             .map_err(|error| OptimizerStateError::Safetensors { reason: error.to_string() })?;
         let step = file.tensor(STEP).ok().and_then(|view| <[u8; 8]>::try_from(view.data()).ok());
         let step = step.ok_or_else(|| misfit(STEP, "missing".to_owned(), "one I64"))?;
-        let expected = self.tensors();
         // Names come in no order of their own: the first one by name makes the error the same every time.
+        let halves = file.iter().filter(|(_, view)| matches!(view.dtype(), Dtype::F16 | Dtype::BF16));
+        if let Some((tensor, view)) = halves.min_by_key(|(name, _)| *name) {
+            let found = format!("{:?}", view.dtype());
+            return Err(OptimizerStateError::HalfPrecision { tensor: tensor.to_owned(), found });
+        }
+        let expected = self.tensors();
         let foreign = file.names().into_iter().filter(|name| *name != STEP && !expected.contains_key(*name));
         if let Some(name) = foreign.min() {
             return Err(misfit(name, "there".to_owned(), "a trainable parameter of the model"));
@@ -109,13 +121,15 @@ impl AdamW {
         Ok(())
     }
 
-    /// The moments by their names in the file.
+    /// The moments and the masters by their names in the file.
     fn tensors(&self) -> BTreeMap<String, &Tensor> {
-        let named = self.moments.iter().flat_map(|(name, moments)| {
-            [
-                (format!("exp_avg.{name}"), &moments.exp_avg),
-                (format!("exp_avg_sq.{name}"), &moments.exp_avg_sq),
-            ]
+        let named = self.states.iter().flat_map(|(name, state)| {
+            let moments = [
+                (format!("exp_avg.{name}"), &state.exp_avg),
+                (format!("exp_avg_sq.{name}"), &state.exp_avg_sq),
+            ];
+            let master = state.master.as_ref().map(|master| (format!("master.{name}"), master));
+            moments.into_iter().chain(master)
         });
         named.collect()
     }
