@@ -54,6 +54,15 @@ pub enum ModelError {
         /// Those that are built in.
         supported: Vec<&'static str>,
     },
+    /// Logits that are no numbers.
+    #[error(
+        "the logits of new token {place} are NaN, expected numbers: weights or an adapter of the model are not numbers, or too \
+        large for the dtype"
+    )]
+    NotANumber {
+        /// How many tokens there were.
+        place: usize,
+    },
     /// A file that is not whole, or whose header lies about it.
     #[error("{}: not a whole safetensors file: {reason}: download it again", path.display())]
     Safetensors {

@@ -7,7 +7,8 @@ use qtuner_awq as _;
 mod support;
 
 use proptest::prelude::*;
-use qtuner_models::{CausalLm, GenerationOptions, KeyValueCache, ModelInput};
+use qtuner_core::ModuleTree;
+use qtuner_models::{CausalLm, GenerationOptions, KeyValueCache, ModelError, ModelInput};
 use std::ops::ControlFlow;
 use support::{logits, open, relative_error};
 use tch::{Kind, Tensor};
@@ -39,6 +40,17 @@ fn pieces(total: i64, cuts: &[i64]) -> Vec<(i64, i64)> {
     ends.dedup();
     let starts = std::iter::once(0).chain(ends.iter().copied());
     starts.zip(ends.iter().copied()).collect()
+}
+
+#[test]
+fn logits_that_are_no_numbers_end_the_text_with_an_error() {
+    let model = open("llama-awq");
+    for (_, parameter) in model.collect_leaves().parameters {
+        let _ = tch::no_grad(|| parameter.shallow_clone().fill_(f64::NAN));
+    }
+    let outcome =
+        model.generate(&[vec![3, 4]], &GenerationOptions::default(), |_, _| ControlFlow::Continue(()));
+    assert!(matches!(outcome, Err(ModelError::NotANumber { place: 0 })), "{outcome:?}");
 }
 
 proptest! {

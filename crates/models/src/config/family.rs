@@ -2,14 +2,16 @@
 
 use super::fields::Fields;
 use super::{
-    Activation, Bias, Biases, BlockNorms, DecoderConfig, Head, LayerKind, NormWeight, QueryKeyNorm,
-    RopeConfig,
+    Activation, Bias, Biases, BlockNorms, DecoderConfig, Head, LayerKind, NormWeight, QueryKeyNorm, rope_keys,
 };
 use crate::ModelError;
 use tch::Kind;
 
 /// More blocks than any model has: a guard for the list that is made of them.
 const MAX_LAYERS: i64 = 4096;
+
+/// The `sliding_window` of a config without the key, in every family that has one.
+const DEFAULT_WINDOW: i64 = 4096;
 
 /// A built-in architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +55,12 @@ pub(super) fn read(config: &Fields<'_>) -> Result<DecoderConfig, ModelError> {
     }
     let head_dim = head_dim(config, hidden_size, num_attention_heads)?;
     let sliding_window = sliding_window(config, family)?;
-    let (rope, local_rope) = ropes(config, family)?;
+    let (rope, local_rope) = if is_gemma {
+        rope_keys::of_kinds(config)?
+    } else {
+        let rope = rope_keys::of_model(config)?;
+        (rope.clone(), rope)
+    };
     Ok(DecoderConfig {
         model_type: config.string("model_type")?.to_owned(),
         vocab_size: config.size("vocab_size")?,
@@ -106,19 +113,27 @@ fn head_dim(config: &Fields<'_>, hidden_size: i64, heads: i64) -> Result<i64, Mo
     }
 }
 
+/// The window, if the family has one and the config uses it. A missing key is not what `null` is: it means
+/// [`DEFAULT_WINDOW`], `null` means none.
 fn sliding_window(config: &Fields<'_>, family: Family) -> Result<Option<i64>, ModelError> {
     let used = match family {
         Family::Llama => false,
-        Family::Mistral => true,
+        Family::Mistral | Family::Gemma3 => true,
         Family::Qwen2 | Family::Qwen3 => config.optional_flag("use_sliding_window")?.unwrap_or(false),
-        Family::Gemma3 => {
-            if config.optional_flag("use_bidirectional_attention")?.unwrap_or(false) {
-                return Err(config.refuse("use_bidirectional_attention", "false, for a causal model"));
-            }
-            return Ok(Some(config.optional_size("sliding_window")?.unwrap_or(4096)));
-        }
     };
-    if used { config.optional_size("sliding_window") } else { Ok(None) }
+    if family == Family::Gemma3 && config.optional_flag("use_bidirectional_attention")?.unwrap_or(false) {
+        return Err(config.refuse("use_bidirectional_attention", "false, for a causal model"));
+    }
+    if !used {
+        return Ok(None);
+    }
+    match config.optional_size("sliding_window")? {
+        None if !config.has("sliding_window") => Ok(Some(DEFAULT_WINDOW)),
+        None if family == Family::Gemma3 => {
+            Err(config.refuse("sliding_window", "a size, for this family has local layers"))
+        }
+        window => Ok(window),
+    }
 }
 
 /// The kinds of the blocks: by `layer_types` where the config has it, else by the family's rule.
@@ -154,26 +169,6 @@ fn layer_kind(name: &str) -> Option<LayerKind> {
         "sliding_attention" => Some(LayerKind::Local),
         _ => None,
     }
-}
-
-/// The rotations of global and of local layers.
-fn ropes(config: &Fields<'_>, family: Family) -> Result<(RopeConfig, RopeConfig), ModelError> {
-    if family != Family::Gemma3 {
-        let rope = RopeConfig::read(config, 10_000.0)?;
-        return Ok((rope.clone(), rope));
-    }
-    let (global_theta, local_theta) = (1_000_000.0, 10_000.0);
-    let max_position_embeddings = config.size("max_position_embeddings")?;
-    if let Some(parameters) = config.object("rope_parameters")? {
-        let of = |key, theta| match parameters.object(key)? {
-            Some(fields) => RopeConfig::from_parameters(&fields, theta, max_position_embeddings),
-            None => Err(parameters.refuse(key, "an object")),
-        };
-        return Ok((of("full_attention", global_theta)?, of("sliding_attention", local_theta)?));
-    }
-    let theta = config.optional_positive("rope_local_base_freq")?.unwrap_or(local_theta);
-    let local = RopeConfig { theta, scaling: super::RopeScaling::None };
-    Ok((RopeConfig::read(config, global_theta)?, local))
 }
 
 fn biases(config: &Fields<'_>, family: Family) -> Result<Biases, ModelError> {

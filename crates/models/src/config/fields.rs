@@ -7,24 +7,43 @@ use std::path::{Path, PathBuf};
 /// The largest size that a config may give: above it, products of two sizes would overflow.
 const MAX_SIZE: i64 = 1 << 31;
 
-/// The keys of one JSON object of a config file. `null` is the same as an absent key, as in transformers.
-#[derive(Debug, Clone, Copy)]
+/// The keys of one JSON object of a config file. `null` is read as an absent key, but see [`has`](Self::has).
+#[derive(Debug, Clone)]
 pub(super) struct Fields<'a> {
     path: &'a Path,
-    prefix: &'a str,
+    prefix: String,
     object: &'a Map<String, Value>,
+    /// Where keys are read that the object does not have.
+    under: Option<&'a Fields<'a>>,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn new(path: &'a Path, object: &'a Map<String, Value>) -> Self {
-        Self { path, prefix: "", object }
+        Self { path, prefix: String::new(), object, under: None }
     }
 
     /// The keys of the object under `key`, if it is there.
-    pub(super) fn object(&self, key: &'a str) -> Result<Option<Self>, ModelError> {
+    pub(super) fn object(&self, key: &str) -> Result<Option<Self>, ModelError> {
         let read = |value: &'a Value| value.as_object();
         let object = self.optional(key, "an object", read)?;
-        Ok(object.map(|object| Self { path: self.path, prefix: key, object }))
+        Ok(object.map(|object| Self { path: self.path, prefix: self.name(key), object, under: None }))
+    }
+
+    /// These keys, and those of `under` that are not among them.
+    pub(super) fn over<'b>(self, under: Option<&'b Fields<'b>>) -> Fields<'b>
+    where
+        'a: 'b,
+    {
+        Fields { under, ..self }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.object.is_empty()
+    }
+
+    /// Whether the key is there, be it `null`: for keys whose default is not what `null` means.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.object.contains_key(key)
     }
 
     /// A size: an integer from 1 to 2^31.
@@ -80,16 +99,20 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn value(&self, key: &str) -> Option<&'a Value> {
-        self.object.get(key).filter(|value| !value.is_null())
+        match (self.object.get(key), self.under) {
+            (None, Some(under)) => under.value(key),
+            (value, _) => value.filter(|value| !value.is_null()),
+        }
     }
 
     /// The error for a key whose value cannot be used.
     pub(super) fn refuse(&self, key: &str, expected: impl Into<String>) -> ModelError {
-        let found = self.value(key).map_or_else(|| "missing".to_owned(), Value::to_string);
+        let found = self.value(key).map(Value::to_string);
+        let absent = if self.has(key) { "null" } else { "missing" };
         ModelError::Config {
             path: self.path.to_owned(),
             key: self.name(key),
-            found,
+            found: found.unwrap_or_else(|| absent.to_owned()),
             expected: expected.into(),
         }
     }
@@ -115,6 +138,10 @@ impl<'a> Fields<'a> {
     }
 
     fn name(&self, key: &str) -> String {
-        if self.prefix.is_empty() { key.to_owned() } else { format!("{}.{key}", self.prefix) }
+        match self.under {
+            Some(under) if !self.has(key) && under.has(key) => under.name(key),
+            _ if self.prefix.is_empty() => key.to_owned(),
+            _ => format!("{}.{key}", self.prefix),
+        }
     }
 }

@@ -4,6 +4,9 @@ mod decoder;
 mod family;
 mod fields;
 mod rope;
+mod rope_keys;
+#[cfg(test)]
+mod tests;
 
 pub use decoder::{
     Activation, Bias, Biases, BlockNorms, DecoderConfig, Head, LayerKind, NormWeight, QueryKeyNorm,

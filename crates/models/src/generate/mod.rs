@@ -32,7 +32,8 @@ impl CausalLm {
     /// ```
     ///
     /// # Errors
-    /// [`ModelError::Input`] for an empty prompt, a token outside of the vocabulary, or an option out of its range.
+    /// [`ModelError::Input`] for an empty prompt, a token outside of the vocabulary, or an option out of its range;
+    /// [`ModelError::NotANumber`] for a model that computes none.
     pub fn generate(
         &self,
         prompts: &[Vec<i64>],
@@ -60,6 +61,9 @@ impl CausalLm {
             for (row, (text, logits)) in texts.iter_mut().zip(&mut logits).enumerate() {
                 if text.has_ended {
                     continue;
+                }
+                if logits.iter().any(|logit| logit.is_nan()) {
+                    return Err(ModelError::NotANumber { place: text.tokens.len() });
                 }
                 let token = text.push(logits, eos)?;
                 if on_token(row, token).is_break() {
