@@ -107,9 +107,8 @@ impl Toy {
         if self.fault == Fault::ScalesRecordedOutput && x.requires_grad() {
             y = y.f_multiply_scalar(1.001)?;
         }
-        if self.fault == Fault::DoublesGradientOfManyRows
-            && y.numel() >= 100 * steps.size()[0].unsigned_abs() as usize
-        {
+        let rows: i64 = x.size().iter().rev().skip(1).product();
+        if self.fault == Fault::DoublesGradientOfManyRows && rows >= 100 {
             y = y.f_multiply_scalar(2.0)?.f_sub(&y.f_detach()?)?;
         }
         if self.fault == Fault::LatchesEvaluation && !records_gradients() {

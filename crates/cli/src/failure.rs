@@ -1,6 +1,7 @@
 //! What a command can end in: one sentence, a hint, and an exit code.
 
 use crate::hints;
+use crate::output;
 use qtuner_train::DataError;
 use std::any::Any;
 use std::fmt::Display;
@@ -70,7 +71,7 @@ impl Failure {
             return ExitCode::SUCCESS;
         }
         let hint = self.hint.as_deref().unwrap_or(MORE);
-        eprintln!("error: {}\nhint: {hint}", shortened(&self.message));
+        output::note(format_args!("error: {}\nhint: {hint}", shortened(&self.message)));
         ExitCode::from(if self.kind == FailureKind::Usage { 2 } else { 1 })
     }
 }

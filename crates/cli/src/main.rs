@@ -75,5 +75,7 @@ fn start_tracing() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .without_time()
+        // A stderr that cannot be written is no reason to end.
+        .log_internal_errors(false)
         .init();
 }

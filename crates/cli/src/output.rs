@@ -41,6 +41,11 @@ pub(crate) fn part(text: &str) -> Result<(), Failure> {
     Ok(stdout.flush()?)
 }
 
+/// A line on stderr, for people. Nobody has to be there to read it, so that it cannot be written is no failure.
+pub(crate) fn note(text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// A value as JSON on stdout.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(serde_json::to_string_pretty(value)?)

@@ -1,6 +1,6 @@
 //! What is odd and no failure: a sentence and a hint on stderr, and a field of the JSON.
 
-use crate::output::size;
+use crate::output::{self, size};
 use qtuner_core::Survey;
 use qtuner_models::DecoderConfig;
 use qtuner_train::Tokenizer;
@@ -54,6 +54,6 @@ impl Warning {
 
     /// Says it on stderr.
     pub(crate) fn say(&self) {
-        eprintln!("warning: {}\nhint: {}", self.message, self.hint);
+        output::note(format_args!("warning: {}\nhint: {}", self.message, self.hint));
     }
 }

@@ -60,6 +60,48 @@ fn a_run_leaves_an_adapter_checkpoints_metrics_and_its_settings() {
 }
 
 #[test]
+fn numbers_that_are_none_are_refused() {
+    let folder = folder();
+    for (flag, value) in [("--weight-decay", "inf"), ("--max-grad-norm", "nan"), ("--num-epochs", "1e999")] {
+        let mut arguments = train_arguments(&folder.path().join("out"), 1);
+        arguments.extend([flag.to_owned(), value.to_owned()]);
+        fails(&strings(&arguments), 2, "expected a finite number", "--help");
+    }
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn what_is_somebodys_is_not_written_over() {
+    let folder = folder();
+    let output = folder.path().join("out");
+    std::fs::create_dir(&output).expect("a folder");
+    let arguments = train_arguments(&output, 1);
+    for (file, what) in [("config.json", "holds a model"), ("adapter_config.json", "holds an adapter")] {
+        std::fs::write(output.join(file), "{}").expect("a file");
+        fails(&strings(&arguments), 1, what, "--output");
+        std::fs::remove_file(output.join(file)).expect("the file");
+    }
+    let settings = output.join("run.toml");
+    std::fs::write(&settings, "# mine\n").expect("a file");
+    let arguments = [arguments, vec!["--config".to_owned(), text(&settings)]].concat();
+    fails(&strings(&arguments), 1, "holds the file of --config", "--output");
+    assert_eq!(std::fs::read_to_string(settings).expect("the file"), "# mine\n");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_nobody_can_read_about_goes_on() {
+    let folder = folder();
+    let output = folder.path().join("out");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("the device");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_qtuner"));
+    let status =
+        command.args(train_arguments(&output, 2)).stderr(full).stdout(std::process::Stdio::null()).status();
+    assert!(status.expect("the program runs").success());
+    assert!(output.join("adapter_model.safetensors").exists());
+}
+
+#[test]
 fn a_file_is_beaten_by_a_flag_and_says_the_same() {
     let folder = folder();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));

@@ -106,9 +106,9 @@ pub trait BaseTunerLayer: Layer {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TunerError {
-    /// The adapter's rank is not positive.
+    /// The adapter's rank is not positive, or beyond any use.
     #[error(
-        "`{layer}`: adapter \"{adapter}\" has rank {rank}, expected at least 1: set `r` (or its `rank_pattern` entry)"
+        "`{layer}`: adapter \"{adapter}\" has rank {rank}, expected 1 to {most}: set `r` (or its `rank_pattern` entry)"
     )]
     Rank {
         /// The layer.
@@ -117,6 +117,8 @@ pub enum TunerError {
         adapter: String,
         /// The rank asked for.
         rank: i64,
+        /// The most that a layer of its sizes may get.
+        most: i64,
     },
     /// An option that this layer does not have.
     #[error("`{layer}`: {option} is not supported: {hint}")]

@@ -73,8 +73,15 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
         Ok(())
     })?;
     match args.json.reader() {
-        Reader::Program => output::json(&figures),
-        Reader::Person => output::part(&table(args, &figures)),
+        Reader::Program => output::json(&figures)?,
+        Reader::Person => output::part(&table(args, &figures))?,
+    }
+    match figures.iter().find(|figures| figures.evaluation.loss.is_nan()) {
+        None => Ok(()),
+        Some(Figures { name, .. }) => Err(Failure::new(
+            format!("{name}: the loss is NaN, expected a number"),
+            "weights or an adapter are not numbers, or too large for --dtype; `qtuner inspect FOLDER` lists such tensors of an adapter",
+        )),
     }
 }
 

@@ -177,7 +177,7 @@ impl Prompt {
 /// All of stdin, without the line break at its end.
 fn from_stdin() -> Result<String, Failure> {
     if std::io::stdin().is_terminal() {
-        eprintln!("the prompt, then Ctrl-D:");
+        output::note("the prompt, then Ctrl-D:");
     }
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).map_err(|error| {

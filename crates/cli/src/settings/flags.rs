@@ -73,7 +73,7 @@ struct LoraFlags {
     #[arg(long, value_name = "ALPHA")]
     lora_alpha: Option<Number>,
     /// Part of the adapter's inputs that is dropped in training [default: 0]
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = finite, allow_hyphen_values = true)]
     lora_dropout: Option<f64>,
     /// Names with commas between, a regular expression, or all-linear [default: all-linear]
     #[arg(long, value_name = "NAMES", value_parser = module_names)]
@@ -126,7 +126,7 @@ struct TrainingFlags {
     #[arg(long)]
     arrangement: Option<ArrangementFlag>,
     /// Part of the data, at its end, that is held out for evaluation [default: 0]
-    #[arg(long, value_name = "PART")]
+    #[arg(long, value_name = "PART", value_parser = finite, allow_hyphen_values = true)]
     eval_fraction: Option<f64>,
     /// Bad lines that are left out before a file is refused [default: 10]
     #[arg(long, value_name = "N")]
@@ -141,10 +141,10 @@ struct TrainingFlags {
     #[arg(long, value_name = "N")]
     max_steps: Option<u64>,
     /// Times that the data are seen [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = finite, allow_hyphen_values = true)]
     num_epochs: Option<f64>,
     /// Highest learning rate [default: 2e-4]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = finite, allow_hyphen_values = true)]
     learning_rate: Option<f64>,
     /// How the rate goes after the warm-up [default: cosine]
     #[arg(long)]
@@ -153,22 +153,22 @@ struct TrainingFlags {
     #[arg(long, value_name = "N")]
     warmup_steps: Option<u64>,
     /// Part of the steps over which the rate rises [default: 0.03]
-    #[arg(long, value_name = "PART")]
+    #[arg(long, value_name = "PART", value_parser = finite, allow_hyphen_values = true)]
     warmup_ratio: Option<f64>,
     /// Decoupled weight decay [default: 0]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = finite, allow_hyphen_values = true)]
     weight_decay: Option<f64>,
     /// [default: 0.9]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = finite, allow_hyphen_values = true)]
     adam_beta1: Option<f64>,
     /// [default: 0.999]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = finite, allow_hyphen_values = true)]
     adam_beta2: Option<f64>,
     /// [default: 1e-8]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = finite, allow_hyphen_values = true)]
     adam_epsilon: Option<f64>,
     /// Largest norm of the gradients, 0 for no limit [default: 1]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = finite, allow_hyphen_values = true)]
     max_grad_norm: Option<f64>,
     /// Seed of the adapter's start, the data's order and dropout [default: 42]
     #[arg(long, value_name = "N")]
@@ -214,6 +214,12 @@ enum SchedulerFlag {
 }
 
 /// A list of names; a single text, as PEFT takes it for a regular expression or `all-linear`, where it looks like one.
+/// What is no number has no place in the settings' file, and is never meant.
+fn finite(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if number.is_finite() { Ok(number) } else { Err("expected a finite number".to_owned()) }
+}
+
 fn module_names(text: &str) -> Result<Value, String> {
     let is_regex = text.contains(|c| "*+?[](){}|^$\\".contains(c));
     if is_regex || text.eq_ignore_ascii_case("all-linear") {

@@ -51,6 +51,9 @@ pub(super) struct Merged {
     pub(super) layer: Box<dyn Layer>,
 }
 
+/// The rank that a layer may have whatever its sizes.
+const MOST_RANK: i64 = 1024;
+
 impl LoraLinear {
     /// Wraps `base` and gives it its first adapter, which is active.
     ///
@@ -148,11 +151,15 @@ impl LoraLinear {
 
     /// A fresh adapter that fits this layer, not yet part of it.
     pub(crate) fn fresh_adapter(&self, name: &str, options: LoraOptions) -> Result<LoraAdapter, TunerError> {
-        if options.rank < 1 {
+        // A product of the layer's sizes has no greater rank than the smaller of them; a config that says more by far is
+        // refused before its tensors are made.
+        let most = MOST_RANK.max(self.base.in_features() + self.base.out_features());
+        if !(1..=most).contains(&options.rank) {
             return Err(TunerError::Rank {
                 layer: self.place(),
                 adapter: name.to_owned(),
                 rank: options.rank,
+                most,
             });
         }
         if options.use_dora {

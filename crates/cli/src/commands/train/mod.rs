@@ -113,6 +113,24 @@ fn settings(args: &TrainArgs) -> Result<Settings, Failure> {
     }
 }
 
+/// A folder that holds a model, an adapter, or the settings that were asked for is somebody's.
+fn refuse_to_overwrite(args: &TrainArgs, output: &Path) -> Result<(), Failure> {
+    let is_config = |path: &Path| match (&args.config, path.canonicalize()) {
+        (Some(config), Ok(path)) => config.canonicalize().is_ok_and(|config| config == path),
+        _ => false,
+    };
+    let held = [("config.json", "a model"), ("adapter_config.json", "an adapter")];
+    let held = held.into_iter().find(|(file, _)| output.join(file).exists()).map(|(_, what)| what);
+    let what = if is_config(&output.join(CONFIG_FILE)) { Some("the file of --config") } else { held };
+    match what {
+        None => Ok(()),
+        Some(what) => Err(Failure::new(
+            format!("{}: holds {what}, which a run would write over", output.display()),
+            "--output FOLDER with a folder of the run's own",
+        )),
+    }
+}
+
 fn nothing_to_resume(output: &Path) -> Failure {
     let message = format!("{}: no checkpoint to resume from", output.display());
     Failure::new(message, "leave out --resume to start from the beginning")
@@ -133,6 +151,7 @@ fn checkpoint(args: &TrainArgs, settings: &Settings) -> Result<Option<Checkpoint
             format!("{place}: a run has reached step {} here already", checkpoint.state().global_step),
             "--resume goes on with it; --output FOLDER starts another",
         )),
+        (false, None) if !args.dry_run => refuse_to_overwrite(args, output).map(|()| None),
         (false, _) => Ok(None),
         (true, newest) => Ok(newest),
     }

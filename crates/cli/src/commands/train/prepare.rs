@@ -3,7 +3,7 @@
 use super::summary::PromptKind;
 use crate::causal::Causal;
 use crate::failure::Failure;
-use crate::output::grouped;
+use crate::output::{self, grouped};
 use crate::settings::Settings;
 use crate::warning::Warning;
 use qtuner_core::{InjectReport, inject_adapter};
@@ -78,17 +78,17 @@ pub(super) fn adapted_model(
 
 /// Says on stderr what is about to be done.
 pub(super) fn describe(settings: &Settings, data: &Data, injection: &InjectReport) {
-    eprintln!(
+    output::note(format_args!(
         "adapter of rank {} on {} layers: {} of {} parameters train ({:.2} %)",
         settings.lora.rank,
         injection.layers.len(),
         grouped(injection.trainable),
         grouped(injection.total),
         injection.trainable_percent()
-    );
+    ));
     if !data.report.bad_lines.is_empty() || data.report.cut > 0 {
-        eprintln!("{}", data.report);
+        output::note(&data.report);
     }
-    eprintln!("{}", data.plan(settings));
+    output::note(data.plan(settings));
     data.warnings.iter().for_each(Warning::say);
 }

@@ -1,5 +1,6 @@
 //! A run as it goes, on stderr: a bar on a terminal, plain lines elsewhere.
 
+use crate::output;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use qtuner_train::{Evaluation, Event, Observer, StepMetrics};
 use std::collections::VecDeque;
@@ -69,7 +70,7 @@ impl Progress {
         self.spoken = Instant::now();
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => output::note(text),
         }
     }
 
