@@ -106,6 +106,7 @@ fn a_checkpoint_lists_its_tensors_and_a_config_its_choices() {
 /// Configs of transformers 4 say the same in other keys.
 #[test]
 fn older_spellings_of_a_config_mean_the_same() {
+    let rope = |theta: f64, factor: f64| json!({"type": "linear", "factor": factor, "rope_theta": theta});
     let folder = file::copy(&fixture("models/gemma3-capped"));
     let new = DecoderConfig::read(folder.path()).unwrap();
     file::edit_json(&folder.path().join("config.json"), |config| {
@@ -117,7 +118,7 @@ fn older_spellings_of_a_config_mean_the_same() {
         }
         keys.insert("rope_theta".to_owned(), json!(1e6));
         keys.insert("rope_local_base_freq".to_owned(), json!(10_000));
-        keys.insert("rope_scaling".to_owned(), json!({"rope_type": "linear", "factor": 8.0}));
+        keys.insert("rope_scaling".to_owned(), rope(1.0, 8.0));
     });
     assert_eq!(DecoderConfig::read(folder.path()).unwrap(), new);
     file::edit_json(&folder.path().join("config.json"), |config| {

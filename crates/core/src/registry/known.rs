@@ -7,7 +7,7 @@ use crate::QuantBackend;
 /// ```
 /// use qtuner_core::registry::registration_hint;
 /// assert!(registration_hint("awq").contains("use qtuner_awq as _;"));
-/// assert!(registration_hint("hqq").contains("DISPATCHER"));
+/// assert!(registration_hint("hqq").contains("no backend crate"));
 /// ```
 pub fn registration_hint(format: &str) -> String {
     let package = match format {

@@ -5,27 +5,21 @@ use crate::Layer;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A backend's loader: a layer if the tensors are in its format, `None` if they are not, and an error if they are
-/// nearly so: damaged, or a variant that it knows by name and cannot compute with. After an error the others are asked, too.
+/// nearly so: damaged, or a variant that it knows by name and cannot compute with.
 pub type LoadFn = fn(&LayerSource<'_>) -> Result<Option<Box<dyn Layer>>, LoadError>;
 
 impl Registry {
-    /// The layer whose tensors `source` describes, made by the first dispatcher whose loader takes it: by priority, then by name.
+    /// The layer whose tensors `source` describes, made by the first dispatcher whose loader takes it.
     ///
     /// # Errors
-    /// When nobody takes it: the first loader's own error, for example of a damaged tensor, or [`LoadError::NoBackend`] if none
-    /// has one, with what is linked and what would have to be.
+    /// [`LoadError::NoBackend`] when nobody takes it, with what is linked and what would have to be; otherwise the loader's
+    /// own error, for example of a damaged tensor.
     pub fn load_layer(&self, source: &LayerSource<'_>) -> Result<Box<dyn Layer>, LoadError> {
-        let mut first_error = None;
         for dispatcher in self.dispatchers() {
             let Some(load) = dispatcher.loader() else { continue };
-            match fenced(dispatcher, source, load) {
-                Ok(Some(layer)) => return Ok(layer),
-                Ok(None) => {}
-                Err(error) => first_error = first_error.or(Some(error)),
+            if let Some(layer) = fenced(dispatcher, source, load)? {
+                return Ok(layer);
             }
-        }
-        if let Some(error) = first_error {
-            return Err(error);
         }
         let format = format_of(source);
         let linked: Vec<&str> = self.dispatchers().iter().map(Dispatcher::name).collect();

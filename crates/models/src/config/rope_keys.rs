@@ -13,7 +13,7 @@ const SLIDING: &str = "sliding_attention";
 
 /// The rotation of a model with one for all layers.
 pub(super) fn of_model(config: &Fields<'_>) -> Result<RopeConfig, ModelError> {
-    // All of `rope_parameters` is dropped for a `rope_scaling` that holds anything, a base included.
+    // All of `rope_parameters` is dropped for a `rope_scaling` that holds anything.
     let scaling = config.object("rope_scaling")?.filter(|scaling| !scaling.is_empty());
     let own = match scaling {
         Some(scaling) => Some(scaling),
@@ -57,12 +57,10 @@ pub(super) fn of_kinds(config: &Fields<'_>) -> Result<(RopeConfig, RopeConfig), 
 }
 
 /// transformers 5 reads `type` only where there is no `rope_type`, and a kind's rotation that `rope_scaling` updates may have
-/// one, by default `default`; transformers 4 read the `type`.
+/// one. Without such a rotation the file is one of transformers 4, which reads the `type`.
 fn refuse_a_type_passed_over(scaling: &Fields<'_>, full: Option<&Fields<'_>>) -> Result<(), ModelError> {
-    let kept = match full {
-        Some(full) => full.optional_string("rope_type")?,
-        None => Some("default"),
-    };
+    let Some(full) = full else { return Ok(()) };
+    let kept = full.optional_string("rope_type")?;
     match (scaling.optional_string("type")?, kept) {
         (Some(found), Some(kept)) if found != kept && !scaling.has("rope_type") => Err(scaling.refuse(
             "type",
@@ -106,10 +104,10 @@ impl Source<'_> {
             Some(own) => own.optional_positive("rope_theta")?,
             None => None,
         };
-        let theta = match own {
-            Some(theta) => theta,
-            None => self.config.optional_positive(key)?.unwrap_or(default),
-        };
+        let above = self.config.optional_positive(key)?;
+        // A config of transformers 4 has its base at the top, and transformers 4 reads no other.
+        let is_old = !self.config.has("rope_parameters");
+        let theta = if is_old { above.or(own) } else { own.or(above) }.unwrap_or(default);
         let scaling = match &self.own {
             Some(own) => self.scaling(own)?,
             None => RopeScaling::None,

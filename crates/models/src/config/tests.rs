@@ -1,4 +1,5 @@
-//! Configs that mix spellings or leave keys out: read as transformers 5.24 reads them, or refused.
+//! Configs that mix spellings or leave keys out: read as transformers 5.24 reads them, or refused; those without
+//! `rope_parameters` as transformers 4 does.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::fields::Fields;
@@ -56,10 +57,13 @@ fn a_base_in_the_rotation_goes_before_the_configs_which_goes_before_the_default(
     for key in ["rope_parameters", "rope_scaling"] {
         assert_rope(&json!({key: scaled}), 1e4, linear(2.0));
         assert_rope(&json!({"rope_theta": 5e5, key: scaled}), 5e5, linear(2.0));
-        assert_rope(&json!({"rope_theta": 5e5, key: with_base}), 100.0, linear(2.0));
+        assert_rope(&json!({key: with_base}), 100.0, linear(2.0));
         assert_rope(&json!({"rope_theta": 5e5, key: {}}), 5e5, RopeScaling::None);
         assert_rope(&json!({"rope_theta": 5e5, key: null}), 5e5, RopeScaling::None);
     }
+    assert_rope(&json!({"rope_theta": 5e5, "rope_parameters": with_base}), 100.0, linear(2.0));
+    // transformers 4 knows no base in there.
+    assert_rope(&json!({"rope_theta": 5e5, "rope_scaling": with_base}), 5e5, linear(2.0));
 }
 
 #[test]
@@ -148,7 +152,8 @@ fn rope_scaling_updates_the_rotation_of_global_layers() {
     assert_ropes(&both(json!({"rope_type": "default", "rope_theta": 7})), 7.0, RopeScaling::None, 8.0);
     let alone =
         json!({"rope_theta": 5e5, "rope_scaling": {"rope_type": "linear", "factor": 8, "rope_theta": 7}});
-    assert_ropes(&alone, 7.0, linear(8.0), 1e4);
+    assert_ropes(&alone, 5e5, linear(8.0), 1e4);
+    assert_ropes(&json!({"rope_scaling": {"type": "linear", "factor": 8}}), 1e6, linear(8.0), 1e4);
     let says = "key `rope_parameters.full_attention.factor` is 0";
     let keys = json!({"rope_scaling": {"rope_type": "linear"}, "rope_parameters": {"full_attention": {"factor": 0}}});
     assert_refused("gemma3_text", &keys, says);
@@ -158,7 +163,6 @@ fn rope_scaling_updates_the_rotation_of_global_layers() {
 fn what_transformers_passes_over_is_refused() {
     let linear = json!({"type": "linear", "factor": 8});
     let says = "key `rope_scaling.type` is \"linear\", expected its value under the key `rope_type`";
-    assert_refused("gemma3_text", &json!({"rope_scaling": linear}), says);
     let full = json!({"full_attention": {"rope_type": "default"}});
     assert_refused("gemma3_text", &json!({"rope_scaling": linear, "rope_parameters": full}), says);
 

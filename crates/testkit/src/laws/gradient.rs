@@ -25,9 +25,10 @@ pub(super) fn law(fixture: &dyn BackendFixture) -> Verdict {
     for kind in fixture.input_kinds() {
         let large = fixture.shapes().square(448, kind);
         let layer = build(fixture, &large)?;
-        for (rows, threads) in
-            [(300, 1), (300, 4), (33, 2), (1, 4)].into_iter().filter(|_| reaches_input(&*layer))
-        {
+        if !reaches_input(&*layer) {
+            continue;
+        }
+        for (rows, threads) in [(300, 1), (300, 4), (33, 2), (1, 4)] {
             tch::set_num_threads(threads);
             let verdict = equals_the_reference(&*layer, &large, &Input::rows(rows), Layout::Contiguous);
             tch::set_num_threads(1);

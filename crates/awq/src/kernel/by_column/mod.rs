@@ -53,11 +53,11 @@ fn passes(rows: usize) -> impl Iterator<Item = [usize; 2]> {
 }
 
 /// Into how long stretches the rows of the weight are cut, of which the last may be shorter by a little: their activations of a
-/// pass lie in a first-level cache beside what else is read, and a lane of a sum has at most 320 terms. A short stretch would be
+/// pass lie in a first-level cache beside what else is read, and a lane of a sum has at most 256 terms. A short stretch would be
 /// left before reading ahead pays, and needs tables like any other.
 fn stretch(inner: usize, rows: usize, lanes: usize) -> usize {
     const CACHE: usize = 20 << 10;
-    const TERMS: usize = 320;
+    const TERMS: usize = 256;
     const LEAST: usize = 8 * BLOCK_ROWS;
     let rows = rows.div_ceil(rows.div_ceil(PASS));
     let most = (CACHE / (rows * size_of::<f32>())).clamp(LEAST, TERMS * lanes) / LEAST * LEAST;
