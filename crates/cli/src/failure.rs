@@ -45,6 +45,11 @@ impl Failure {
         Self { hint: Some(hint.to_string()), ..self }
     }
 
+    /// The same where `flag` stands for what the hint calls `general`.
+    pub(crate) fn about_flag(self, general: &str, flag: &str) -> Self {
+        Self { hint: self.hint.map(|hint| hint.replace(general, flag)), ..self }
+    }
+
     /// A command line that clap does not understand.
     pub(crate) fn unparsed(error: &clap::Error) -> Self {
         let text = error.render().to_string();

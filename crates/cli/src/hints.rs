@@ -29,8 +29,9 @@ pub(crate) fn for_error(error: &dyn Any) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref::<TrainError>() {
         return for_training(error);
     }
-    error.downcast_ref::<CheckpointError>().map(|_| {
-        "`--resume` takes the newest whole checkpoint; delete damaged ones, or start again in another --output"
+    error.downcast_ref::<CheckpointError>().map(|error| match error {
+        CheckpointError::Io { .. } => "--output wants a folder that can be read and written",
+        _ => "`--resume` takes the newest whole checkpoint; delete damaged ones, or start again in another --output",
     })
 }
 
@@ -98,6 +99,7 @@ fn for_data(error: &DataError) -> &'static str {
 fn for_tokenizer(error: &TokenizerError) -> &'static str {
     match error {
         TokenizerError::Io { .. } => "--model, or --tokenizer, wants a folder with tokenizer.json",
+        TokenizerError::NoFolder { .. } => "--model, or --tokenizer, wants a folder that is there",
         TokenizerError::Missing { .. } => "--tokenizer FOLDER takes the tokenizer.json of another folder",
         _ => "`qtuner preview` shows what the tokenizer makes of the data",
     }

@@ -3,7 +3,7 @@
 use crate::causal::Causal;
 use crate::dtype::Dtype;
 use crate::failure::Failure;
-use qtuner_core::{Bias, Trainability, adapter_file, load_adapter, model};
+use qtuner_core::{Bias, Injection, Trainability, adapter_file, load_adapter_with, model};
 use qtuner_train::Tokenizer;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,9 @@ impl ModelFlags {
                 model = Causal::open(&self.model, self.dtype)?;
             }
             if let Variant::Adapter(folder) = variant {
-                let report = load_adapter(&mut model, folder, NAME, Trainability::Frozen);
+                let model_type = model.inner().config().model_type.clone();
+                let injection = Injection::new().model_type(&model_type);
+                let report = load_adapter_with(&injection, &mut model, folder, NAME, Trainability::Frozen);
                 let report = report.map_err(|error| explained(error, folder))?;
                 is_spoilt = report.injection.config.bias != Bias::None;
             }

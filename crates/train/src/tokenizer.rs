@@ -46,6 +46,9 @@ impl Tokenizer {
         let folder = folder.as_ref();
         let path = folder.join(TOKENIZER_FILE);
         let bytes = std::fs::read(&path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound if !folder.exists() => {
+                TokenizerError::NoFolder { path: path.clone(), folder: folder.to_owned() }
+            }
             std::io::ErrorKind::NotFound => TokenizerError::Missing { path: path.clone() },
             _ => TokenizerError::Io { path: path.clone(), source },
         })?;
@@ -179,6 +182,14 @@ pub enum TokenizerError {
     Missing {
         /// The file.
         path: PathBuf,
+    },
+    /// There is not even the folder.
+    #[error("{}: not found: there is no folder {}", path.display(), folder.display())]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
     },
     /// The system refused to read.
     #[error("{}: {source}", path.display())]

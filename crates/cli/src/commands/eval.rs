@@ -3,7 +3,9 @@
 use crate::failure::Failure;
 use crate::output::{self, JsonFlag, Reader};
 use crate::variants::{ModelFlags, Variant};
+use crate::warning::Warning;
 use indicatif::{ProgressBar, ProgressStyle};
+use qtuner_train::data::Sample;
 use qtuner_train::{DataOptions, Dataset, Evaluation, data, evaluate};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -65,6 +67,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let mut figures: Vec<Figures> = Vec::new();
     args.model.with_each(&Variant::base_and(&args.adapter), |variant, model| {
         model.refuse_tokens(dataset.vocab_size())?;
+        if figures.is_empty() {
+            let longest = dataset.samples().iter().map(Sample::longest_document).max().unwrap_or(0);
+            Warning::about_context(longest, model.inner().config()).iter().for_each(Warning::say);
+        }
         let bar = bar(dataset.samples().len(), variant);
         let evaluation = evaluate(model, &dataset, args.batch_size, |seen| bar.set_position(seen as u64))?;
         bar.finish_and_clear();

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::text_stream::TextStream;
 use crate::variants::{ModelFlags, Variant};
+use crate::warning::Warning;
 use qtuner_models::GenerationOptions;
 use qtuner_train::chat::GenerationPrompt;
 use qtuner_train::{SpecialTokens, Tokenizer};
@@ -76,6 +77,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Failure> {
     options
         .validate()
         .map_err(|error| Failure::usage(error, "`qtuner generate --help` says what each option takes"))?;
+    Warning::about_sampling(&options).iter().for_each(Warning::say);
     let tokenizer = args.model.tokenizer()?;
     let prompt = Prompt::of(args, &tokenizer)?;
     let variants: Vec<Variant> = match (&args.adapter[..], args.compare) {
@@ -86,23 +88,28 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let width = console::Term::stdout().size_checked().map_or(0, |(_, columns)| usize::from(columns));
     let titles: Vec<String> = variants.iter().map(Variant::label).collect();
     let fits = variants.len() > 1 && columns::side_by_side(&titles, &titles, width).is_some();
-    let mut texts = Vec::new();
+    let (mut texts, mut too_long) = (Vec::new(), None);
     args.model.with_each(&variants, |variant, model| {
         model.refuse_tokens(prompt.tokens.iter().max().map_or(0, |token| i64::from(*token) + 1))?;
-        if fits {
-            texts.push(prompt.shown.clone() + &prompt.continued(model, &options, &tokenizer, |_| Ok(()))?);
-            return Ok(());
-        }
-        if variants.len() > 1 {
-            output::line(format_args!("--- {}", variant.label()))?;
-        }
-        output::part(&prompt.shown)?;
-        prompt.continued(model, &options, &tokenizer, output::part)?;
-        output::line("")
+        let text = if fits {
+            prompt.continued(model, &options, &tokenizer, |_| Ok(()))?
+        } else {
+            if variants.len() > 1 {
+                output::line(format_args!("--- {}", variant.label()))?;
+            }
+            output::part(&prompt.shown)?;
+            let text = prompt.continued(model, &options, &tokenizer, output::part)?;
+            output::line("")?;
+            text
+        };
+        too_long = too_long.take().or(Warning::about_context(text.tokens, model.inner().config()));
+        texts.push(prompt.shown.clone() + &text.continuation);
+        Ok(())
     })?;
     if fits {
         output::part(&columns::side_by_side(&titles, &texts, width).unwrap_or_default())?;
     }
+    too_long.iter().for_each(Warning::say);
     Ok(())
 }
 
@@ -113,6 +120,13 @@ struct Prompt {
     tokens: Vec<u32>,
     /// The token that ends an answer, beside those of the model.
     turn_end: Option<u32>,
+}
+
+/// A text that was generated.
+struct Text {
+    continuation: String,
+    /// Of the prompt and its continuation together.
+    tokens: usize,
 }
 
 impl Prompt {
@@ -147,7 +161,7 @@ impl Prompt {
         options: &GenerationOptions,
         tokenizer: &Tokenizer,
         mut show: impl FnMut(&str) -> Result<(), Failure>,
-    ) -> Result<String, Failure> {
+    ) -> Result<Text, Failure> {
         let mut stops = model.inner().config().eos_token_ids.clone();
         stops.extend(self.turn_end.map(i64::from));
         let options = &GenerationOptions { eos_token_ids: Some(stops.clone()), ..options.clone() };
@@ -155,7 +169,7 @@ impl Prompt {
         let mut text = String::new();
         let mut outcome = Ok(());
         let prompt = self.tokens.iter().map(|token| i64::from(*token)).collect();
-        model.inner().generate(&[prompt], options, |_, token| {
+        let new = model.inner().generate(&[prompt], options, |_, token| {
             // What ends a text is no part of it.
             if stops.contains(&token) {
                 return ControlFlow::Continue(());
@@ -170,7 +184,8 @@ impl Prompt {
         outcome?;
         let rest = stream.finish()?;
         show(&rest)?;
-        Ok(text + &rest)
+        let tokens = self.tokens.len() + new.iter().map(Vec::len).sum::<usize>();
+        Ok(Text { continuation: text + &rest, tokens })
     }
 }
 

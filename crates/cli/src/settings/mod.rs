@@ -120,6 +120,12 @@ fn lora_config(mut table: Table, run: &RunSettings) -> Result<LoraConfig, Failur
     table.insert("base_model_name_or_path".to_owned(), Value::from(run.model.display().to_string()));
     let config = LoraConfig::from_json(&Value::Object(table).to_string()).map_err(unusable)?;
     config.validate().map_err(unusable)?;
+    let patterns = config.rank_pattern.iter().map(|(_, rank)| ("rank_pattern", *rank));
+    if let Some((name, rank)) =
+        std::iter::once(("r", config.rank)).chain(patterns).find(|(_, rank)| *rank < 1)
+    {
+        return Err(unusable(format_args!("`{name}` is {rank}, expected at least 1")));
+    }
     Ok(config)
 }
 
@@ -128,12 +134,26 @@ fn check(name: &str, value: &Value) -> Result<(), String> {
     let alone = Value::Object(Table::from_iter([(name.to_owned(), value.clone())]));
     match names::owner(name) {
         Some(Owner::Training) => {
-            serde_json::from_value::<TrainConfig>(alone).map(drop).map_err(|e| e.to_string())
+            serde_json::from_value::<TrainConfig>(alone).map(drop).map_err(|error| in_words(&error))
         }
         Some(Owner::Run) if name == "dtype" => {
-            serde_json::from_value::<Dtype>(value.clone()).map(drop).map_err(|e| e.to_string())
+            serde_json::from_value::<Dtype>(value.clone()).map(drop).map_err(|error| in_words(&error))
         }
         Some(Owner::Run) if !value.is_string() => Err("expected a path in quotes".to_owned()),
         _ => Ok(()),
     }
+}
+
+/// What serde says, with words for the types of this language.
+fn in_words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let kinds = [
+        ("f64", "a number"),
+        ("u64", "a whole number of at least 0"),
+        ("usize", "a whole number of at least 0"),
+    ];
+    let found = kinds.iter().find_map(|(kind, words)| {
+        Some(format!("{}expected {words}", text.strip_suffix(kind)?.strip_suffix("expected ")?))
+    });
+    found.unwrap_or(text)
 }

@@ -1,13 +1,11 @@
 //! Reading an adapter into a model: all of it fits, or nothing changes.
 
 use super::names::{bias_name, file_name, with_prefix};
-use super::{AdapterFileError, CONFIG_FILE, MAX_CONFIG_BYTES, MODEL_FILE, tensors};
-use crate::config::{Bias, LoraConfig};
+use super::{AdapterFileError, MODEL_FILE, StoredAdapter};
+use crate::config::Bias;
 use crate::inject::{InjectReport, Injection, Plan, apply, plan};
 use crate::{Mode, ModuleTree, model};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use tch::{TchError, Tensor};
 
@@ -60,9 +58,8 @@ pub fn load_adapter_with(
     trainability: Trainability,
 ) -> Result<LoadReport, AdapterFileError> {
     let folder = folder.as_ref();
-    let config = read_config(folder)?;
+    let StoredAdapter { config, tensors: found } = StoredAdapter::read(folder)?;
     let path = folder.join(MODEL_FILE);
-    let found = read_tensors(folder)?;
 
     let inject = |source| AdapterFileError::Inject { path: folder.to_owned(), source: Box::new(source) };
     let plan = plan(injection, &model.collect_leaves(), &config, adapter_name);
@@ -95,32 +92,6 @@ pub fn load_adapter_with(
         (injection.trainable, injection.total) = model::count_parameters(model);
     }
     Ok(LoadReport { injection, tensors })
-}
-
-fn read_config(folder: &Path) -> Result<LoraConfig, AdapterFileError> {
-    let path = folder.join(CONFIG_FILE);
-    let io = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => AdapterFileError::Missing { path: path.clone() },
-        _ => AdapterFileError::Io { path: path.clone(), source },
-    };
-    let mut text = String::new();
-    let file = File::open(&path).map_err(io)?;
-    file.take(MAX_CONFIG_BYTES).read_to_string(&mut text).map_err(io)?;
-    LoraConfig::from_json(&text).map_err(|source| AdapterFileError::Config { path: path.clone(), source })
-}
-
-fn read_tensors(folder: &Path) -> Result<BTreeMap<String, Tensor>, AdapterFileError> {
-    let path = folder.join(MODEL_FILE);
-    let bytes = std::fs::read(&path).map_err(|source| {
-        let pickle = folder.join("adapter_model.bin");
-        match source.kind() {
-            std::io::ErrorKind::NotFound if pickle.exists() => AdapterFileError::Pickle { path: pickle },
-            std::io::ErrorKind::NotFound => AdapterFileError::Missing { path: path.clone() },
-            _ => AdapterFileError::Io { path: path.clone(), source },
-        }
-    })?;
-    let tensors = tensors::decode(&bytes, &path)?;
-    Ok(tensors.into_iter().map(|(name, tensor)| (with_prefix(&name), tensor)).collect())
 }
 
 /// The adapter's tensors that `plan` asks of the file: by the name in the file, where the values go.

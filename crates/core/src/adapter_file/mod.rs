@@ -8,11 +8,13 @@
 mod error;
 mod load;
 mod names;
+mod read;
 mod save;
 mod tensors;
 
 pub use error::AdapterFileError;
 pub use load::{LoadReport, Trainability, load_adapter, load_adapter_with};
+pub use read::StoredAdapter;
 pub use save::{save_adapter, save_adapters};
 
 /// The config's file name.

@@ -82,6 +82,17 @@ impl Sample {
         (0..self.len()).map(target).collect()
     }
 
+    /// How many tokens its longest document has: the largest position that a model is asked for, and one.
+    ///
+    /// ```
+    /// use qtuner_train::data::Sample;
+    /// let row = Sample::packed(&[Sample::window(&[7, 8, 9]), Sample::window(&[5])]);
+    /// assert_eq!((row.len(), row.longest_document()), (4, 3));
+    /// ```
+    pub fn longest_document(&self) -> usize {
+        self.segments.chunk_by(|one, other| one == other).map(<[u32]>::len).max().unwrap_or(0)
+    }
+
     /// How many targets the loss counts.
     pub fn loss_tokens(&self) -> usize {
         self.targets().iter().filter(|target| **target != IGNORED).count()

@@ -3,7 +3,8 @@
 use super::odd;
 use crate::failure::Failure;
 use crate::output::{grouped, size, table};
-use qtuner_core::{LoraConfig, adapter_file};
+use qtuner_core::adapter_file::{self, StoredAdapter};
+use qtuner_core::{ConfigError, ScalingRules, check_rank};
 use qtuner_train::{Checkpoint, CheckpointError};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -38,14 +39,15 @@ struct Training {
 
 /// Reads the folder.
 pub(super) fn look(folder: &Path) -> Result<AdapterReport, Failure> {
-    let path = folder.join(adapter_file::CONFIG_FILE);
-    let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
-    let config = LoraConfig::from_json(&text).map_err(|error| unreadable(&path, &error))?;
+    let hint = "an adapter folder has adapter_config.json and adapter_model.safetensors, as PEFT writes them";
+    let stored = StoredAdapter::read(folder).map_err(|error| Failure::from(error).with_hint(hint))?;
+    let StoredAdapter { config, tensors, .. } = &stored;
     let path = folder.join(adapter_file::MODEL_FILE);
-    let tensors = Tensor::read_safetensors(&path).map_err(|error| unreadable(&path, &error))?;
-    let bytes = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?.len();
+    let bytes = std::fs::metadata(&path)
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display()), hint))?
+        .len();
     let mut dtypes = BTreeMap::new();
-    for (_, tensor) in &tensors {
+    for tensor in tensors.values() {
         *dtypes.entry(format!("{:?}", tensor.kind())).or_default() += 1;
     }
     let training = match Checkpoint::open(folder) {
@@ -55,7 +57,7 @@ pub(super) fn look(folder: &Path) -> Result<AdapterReport, Failure> {
         Err(CheckpointError::Io { .. }) => None,
         Err(damaged) => return Err(damaged.into()),
     };
-    let sizes = tensors.iter().map(|(_, tensor)| i64::try_from(tensor.numel()).unwrap_or(i64::MAX));
+    let sizes = tensors.values().map(|tensor| i64::try_from(tensor.numel()).unwrap_or(i64::MAX));
     Ok(AdapterReport {
         folder: folder.display().to_string(),
         base_model: config.base_model_name_or_path.clone().filter(|name| !name.is_empty()),
@@ -63,26 +65,32 @@ pub(super) fn look(folder: &Path) -> Result<AdapterReport, Failure> {
         lora_alpha: config.lora_alpha.to_string(),
         target_modules: config.target_modules.as_ref().map_or("none".to_owned(), ToString::to_string),
         bias: config.bias.as_str(),
-        modules: tensors.iter().filter(|(name, _)| name.contains(".lora_A.")).count(),
+        modules: tensors.keys().filter(|name| name.contains(".lora_A.")).count(),
         tensors: tensors.len(),
         parameters: sizes.sum(),
         bytes,
         dtypes,
         training,
-        odd: oddities(&config, &tensors)?,
+        odd: oddities(&stored)?,
     })
 }
 
-fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
-    let hint = "an adapter folder has adapter_config.json and adapter_model.safetensors, as PEFT writes them";
-    Failure::new(format!("{}: {error}", path.display()), hint)
-}
-
-fn oddities(config: &LoraConfig, tensors: &[(String, Tensor)]) -> Result<Vec<String>, Failure> {
+fn oddities(stored: &StoredAdapter) -> Result<Vec<String>, Failure> {
+    let StoredAdapter { config, tensors, .. } = stored;
     let mut odd: Vec<String> = config.warnings().iter().map(ToString::to_string).collect();
     odd.extend(config.validate().err().map(|error| format!("it cannot be used: {error}")));
-    let b: Vec<&Tensor> =
-        tensors.iter().filter(|(name, _)| name.contains(".lora_B.weight")).map(|(_, t)| t).collect();
+    odd.extend(
+        refused_by_layers(stored)
+            .unwrap_or_else(|error| Some(error.to_string()))
+            .map(|reason| format!("it cannot be used: {reason}")),
+    );
+    if config.target_modules.is_none() {
+        odd.push(
+            "target_modules are not given: those that PEFT has for the model's type are taken".to_owned(),
+        );
+    }
+    let b = tensors.iter().filter(|(name, _)| name.contains(".lora_B.weight"));
+    let b: Vec<&Tensor> = b.map(|(_, tensor)| tensor).collect();
     let mut zeros = 0;
     for tensor in &b {
         zeros += usize::from(tensor.f_count_nonzero(None::<i64>)?.f_int64_value(&[])? == 0);
@@ -105,6 +113,26 @@ fn oddities(config: &LoraConfig, tensors: &[(String, Tensor)]) -> Result<Vec<Str
         odd.push(format!("its base model {base} is not there"));
     }
     Ok(odd)
+}
+
+/// Why no model's layers would take it, if that can be told without the model.
+fn refused_by_layers(stored: &StoredAdapter) -> Result<Option<String>, ConfigError> {
+    let rules = ScalingRules::new(&stored.config)?;
+    if stored.config.use_dora {
+        return Ok(Some("use_dora is true, and no format here computes DoRA".to_owned()));
+    }
+    for (name, tensor) in &stored.tensors {
+        let Some((module, _)) = name.split_once(".lora_A.") else { continue };
+        let module = module.strip_prefix("base_model.model.").unwrap_or(module);
+        let rank = check_rank(module, rules.rank_for(module)?)?;
+        if tensor.size().first() != Some(&rank) {
+            return Ok(Some(format!(
+                "tensor `{name}` is {:?}, and the config says rank {rank}",
+                tensor.size()
+            )));
+        }
+    }
+    Ok(None)
 }
 
 impl AdapterReport {

@@ -39,7 +39,8 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         let message = format!("{}: not a folder", folder.display());
         return Err(Failure::new(message, "give the folder that holds config.json or adapter_config.json"));
     }
-    let is_adapter = folder.join(adapter_file::CONFIG_FILE).is_file();
+    let is_adapter =
+        [adapter_file::CONFIG_FILE, adapter_file::MODEL_FILE].iter().any(|file| folder.join(file).is_file());
     let found = if is_adapter {
         Found::Adapter(adapter::look(folder)?)
     } else {

@@ -52,8 +52,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     let checkpoint = checkpoint(args, &settings)?;
     let mut data = Data::load(&settings)?;
     let (mut model, injection) = prepare::adapted_model(&settings, checkpoint.as_ref())?;
+    data.check(&model)?;
     let memory = Memory::estimate(&settings, &model, &injection, &data);
     data.warnings.extend(Warning::about_patterns(&injection.survey));
+    data.warnings.extend(Warning::about_options(&settings.train, &data.plan(&settings)));
+    data.warnings.extend(Warning::about_context(data.longest_text(), model.inner().config()));
     data.warnings.extend(Warning::about_memory(memory.total(), super::env::memory()));
     if args.dry_run {
         return dry_run::show(&settings, &data, &injection, &memory, args.json.reader());

@@ -7,8 +7,8 @@ use crate::output::{self, grouped};
 use crate::settings::Settings;
 use crate::warning::Warning;
 use qtuner_core::{InjectReport, inject_adapter};
-use qtuner_train::data::{self, DataReport};
-use qtuner_train::{Checkpoint, Dataset, Plan, Tokenizer};
+use qtuner_train::data::{self, DataReport, Sample};
+use qtuner_train::{Checkpoint, Dataset, Plan, Tokenizer, TrainError};
 
 /// The adapter's name in the model. PEFT's default; it does not show in the files.
 pub(super) const ADAPTER: &str = "default";
@@ -36,7 +36,8 @@ impl Data {
             }
             Some(path) => {
                 options.eval_fraction = 0.0;
-                data::load(path, &options, &mut tokenizer)?.train
+                let split = data::load(path, &options, &mut tokenizer);
+                split.map_err(|error| Failure::from(error).about_flag("--data", "--eval-data"))?.train
             }
         };
         let (rows, samples) = (settings.train.batch_size, split.train.samples().len());
@@ -48,6 +49,20 @@ impl Data {
         }
         let warnings = Warning::about_stops(&split.report, &tokenizer, &settings.run.model);
         Ok(Self { train: split.train, eval, report: split.report, warnings })
+    }
+
+    /// Refuses data that `model` cannot be trained on, as a run would.
+    pub(super) fn check(&self, model: &Causal) -> Result<(), Failure> {
+        if self.train.samples().is_empty() {
+            return Err(TrainError::NoSamples.into());
+        }
+        model.refuse_tokens(self.train.vocab_size().max(self.eval.vocab_size()))
+    }
+
+    /// Tokens of the longest text that the model will see.
+    pub(super) fn longest_text(&self) -> usize {
+        let samples = self.train.samples().iter().chain(self.eval.samples());
+        samples.map(Sample::longest_document).max().unwrap_or(0)
     }
 
     /// What the model is to be asked with when it has learned them.
