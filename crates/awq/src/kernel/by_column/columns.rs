@@ -145,16 +145,18 @@ impl<W: Weigh, const R: usize> Column<'_, W, R> {
                 *table = of.table(simd, self.weigh, NIBBLE_COLUMN[FIRST + c]);
             }
             let end = at + group.blocks;
-            let blocks = self.words[at..end].iter().zip(&self.left[at..end]);
-            for (block, (words, left)) in (at..end).zip(blocks) {
+            for (block, left) in (at..end).zip(&self.left[at..end]) {
+                let words = self.words[block..].as_flattened();
                 let ahead = self.ahead(block);
                 for row in (0..BLOCK_ROWS).step_by(S::LANES) {
-                    if FIRST == 0 {
+                    if row / S::LANES % (WORD_COLUMNS / C) == FIRST / C {
                         simd.prefetch(self.all, ahead + row);
                     }
-                    let mut words = simd.words(&words[row..]);
-                    if FIRST > 0 {
-                        words = simd.skip(words, FIRST);
+                    let words = &words[row..];
+                    let mut codes = [simd.zero_words(); C];
+                    for byte in 0..C / 2 {
+                        codes[2 * byte] = simd.words_from_byte(words, FIRST / 2 + byte);
+                        codes[2 * byte + 1] = simd.next(codes[2 * byte]);
                     }
                     if R <= 2 {
                         let mut x = [simd.splat(0.0); R];
@@ -162,8 +164,7 @@ impl<W: Weigh, const R: usize> Column<'_, W, R> {
                             x[r] = simd.load(&left[r].0[row..]);
                         }
                         for c in 0..C {
-                            let weights = simd.lookup(&tables[c], words);
-                            words = simd.next(words);
+                            let weights = simd.lookup(&tables[c], codes[c]);
                             for r in 0..R {
                                 totals[r][c] = simd.mul_add(weights, x[r], totals[r][c]);
                             }
@@ -171,8 +172,7 @@ impl<W: Weigh, const R: usize> Column<'_, W, R> {
                     } else {
                         let mut weights = [simd.splat(0.0); C];
                         for c in 0..C {
-                            weights[c] = simd.lookup(&tables[c], words);
-                            words = simd.next(words);
+                            weights[c] = simd.lookup(&tables[c], codes[c]);
                         }
                         for r in 0..R {
                             let x = simd.load(&left[r].0[row..]);
