@@ -114,14 +114,12 @@ pub(crate) struct CacheSlot<'a> {
 impl CacheSlot<'_> {
     /// Stores new keys and values `[batch, kv heads, time, head_dim]` and gives all of them, `[.., length + time, ..]`.
     pub(crate) fn append(&mut self, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor), TchError> {
-        let (key_room, value_room) = match self.layer.room.take() {
-            Some((key_room, value_room)) => {
-                (self.with_room(key_room, keys)?, self.with_room(value_room, values)?)
-            }
-            None => {
-                (self.with_room(empty_like(keys, 0)?, keys)?, self.with_room(empty_like(values, 0)?, values)?)
-            }
+        // The old room stays until all of it has worked.
+        let (key_room, value_room) = match &self.layer.room {
+            Some((keys, values)) => (keys.shallow_clone(), values.shallow_clone()),
+            None => (empty_like(keys, 0)?, empty_like(values, 0)?),
         };
+        let (key_room, value_room) = (self.with_room(key_room, keys)?, self.with_room(value_room, values)?);
         let all = (self.write(&key_room, keys)?, self.write(&value_room, values)?);
         self.layer.room = Some((key_room, value_room));
         Ok(all)
@@ -153,4 +151,24 @@ fn empty_like(tensor: &Tensor, capacity: i64) -> Result<Tensor, TchError> {
         *time = capacity;
     }
     Tensor::f_empty(size, (tensor.kind(), tensor.device()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind};
+
+    #[test]
+    fn keys_that_do_not_fit_leave_the_room_as_it_was() {
+        let new = |heads: i64, time: i64| Tensor::ones([1, heads, time, 4], (Kind::Float, Device::Cpu));
+        let mut layer = LayerCache::default();
+        let _all = CacheSlot { layer: &mut layer, length: 0 }.append(&new(2, 3), &new(2, 3)).unwrap();
+        let mut slot = CacheSlot { layer: &mut layer, length: 3 };
+        slot.append(&new(5, 1), &new(5, 1)).unwrap_err();
+        slot.append(&new(2, 1), &new(5, 1)).unwrap_err();
+        slot.append(&new(2, 200), &new(5, 200)).unwrap_err();
+        let (keys, values) = slot.append(&new(2, 1), &new(2, 1)).unwrap();
+        assert_eq!((keys, values), (new(2, 4), new(2, 4)));
+    }
 }

@@ -1,23 +1,13 @@
 //! Reading an adapter into a model: all of it fits, or nothing changes.
 
 use super::names::{bias_name, file_name, with_prefix};
-use super::{AdapterFileError, MODEL_FILE, StoredAdapter};
+use super::{AdapterFileError, MODEL_FILE, StoredAdapter, Trainability};
 use crate::config::Bias;
 use crate::inject::{InjectReport, Injection, Plan, apply, plan};
 use crate::{Mode, ModuleTree, model};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tch::{TchError, Tensor};
-
-/// What a loaded adapter is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trainability {
-    /// It trains on, if it is active.
-    Trainable,
-    /// It does not train, and dropout is off in the whole model, as in PEFT: until
-    /// [`set_adapter`](crate::model::set_adapter) names it, after which it trains like any active adapter, as in PEFT, too.
-    Frozen,
-}
 
 /// What a load did.
 #[derive(Debug)]
@@ -85,7 +75,7 @@ pub fn load_adapter_with(
     for warning in &plan.warnings {
         tracing::warn!("{}: {warning}", folder.display());
     }
-    let biases = plan.trained_biases.clone();
+    let biases = plan.own_biases.clone();
     let mut injection = apply(model, plan);
     if trainability == Trainability::Frozen {
         freeze(model, adapter_name, &biases);
@@ -109,7 +99,7 @@ fn of_adapter(plan: &Plan) -> BTreeMap<String, Tensor> {
 /// The biases that `plan` asks of it, in the same way.
 fn of_biases(model: &impl ModuleTree, plan: &Plan) -> BTreeMap<String, Tensor> {
     let mut expected = BTreeMap::new();
-    if plan.trained_biases.is_empty() {
+    if plan.own_biases.is_empty() {
         return expected;
     }
     let leaves = model.collect_leaves();
@@ -118,7 +108,7 @@ fn of_biases(model: &impl ModuleTree, plan: &Plan) -> BTreeMap<String, Tensor> {
         .iter()
         .filter_map(|(path, slot)| Some((format!("{path}.bias"), slot.layer().innermost().bias()?)));
     let others = leaves.parameters.iter().map(|(path, tensor)| (path.to_string(), tensor.shallow_clone()));
-    for (path, tensor) in slots.chain(others).filter(|(path, _)| plan.trained_biases.contains(path)) {
+    for (path, tensor) in slots.chain(others).filter(|(path, _)| plan.own_biases.contains(path)) {
         let adapted = path.strip_suffix(".bias").is_some_and(|module| plan.changes.contains_key(module));
         expected.insert(bias_name(&path, adapted), tensor);
     }
@@ -195,10 +185,10 @@ fn freeze(model: &mut impl ModuleTree, adapter_name: &str, biases: &BTreeSet<Str
     model::set_mode(model, Mode::Eval);
     // Leaves take any flag, and the plan has seen that all of these are leaves.
     let freeze = |tensor: &Tensor| drop(tensor.f_set_requires_grad(false));
-    let leaves = model.collect_leaves();
-    for (path, slot) in &leaves.slots {
-        if let Some(adapter) = slot.layer().as_lora().and_then(|lora| lora.lora().adapter(adapter_name)) {
-            adapter.parameters(adapter_name).iter().for_each(|(_, tensor)| freeze(tensor));
+    let mut leaves = model.collect_leaves_mut();
+    for (path, slot) in &mut leaves.slots {
+        if let Some(lora) = slot.layer_mut().as_lora_mut() {
+            drop(lora.lora_mut().freeze(adapter_name));
         }
         if biases.contains(&format!("{path}.bias")) {
             slot.layer().innermost().bias().iter().for_each(freeze);

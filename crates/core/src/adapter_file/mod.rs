@@ -12,8 +12,9 @@ mod read;
 mod save;
 mod tensors;
 
+pub use crate::lora::Trainability;
 pub use error::AdapterFileError;
-pub use load::{LoadReport, Trainability, load_adapter, load_adapter_with};
+pub use load::{LoadReport, load_adapter, load_adapter_with};
 pub use read::StoredAdapter;
 pub use save::{save_adapter, save_adapters};
 

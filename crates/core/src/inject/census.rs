@@ -3,7 +3,7 @@
 use crate::config::{Bias, LoraConfig, ModuleKind};
 use crate::lora::Situation;
 use crate::tree::Leaves;
-use crate::{AdapterStore, LoraLayer, Slot};
+use crate::{AdapterStore, LoraLayer, Slot, Trainability};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tch::Device;
@@ -22,6 +22,8 @@ pub(crate) struct Census {
     pub(crate) duplicates: Vec<String>,
     /// The adapters of the model and their configs.
     pub(crate) adapters: BTreeMap<String, Arc<LoraConfig>>,
+    /// Those that do not train even when they are active.
+    pub(crate) frozen: BTreeSet<String>,
     /// What the model's tuner layers have in common, if there are any.
     pub(crate) situation: Option<Situation>,
     /// The store of the adapters that the model has.
@@ -33,10 +35,13 @@ pub(crate) struct Census {
 impl Census {
     pub(crate) fn of(leaves: &Leaves<'_>, config: &LoraConfig) -> Self {
         let lora = || leaves.slots.iter().filter_map(|(_, slot)| slot.layer().as_lora());
-        let mut adapters = BTreeMap::new();
+        let (mut adapters, mut frozen) = (BTreeMap::new(), BTreeSet::new());
         for layer in lora() {
             for name in layer.adapter_names() {
                 if let Some(adapter) = layer.lora().adapter(&name) {
+                    if adapter.trainability() == Trainability::Frozen {
+                        frozen.insert(name.clone());
+                    }
                     adapters.entry(name).or_insert_with(|| Arc::clone(&adapter.options().config));
                 }
             }
@@ -58,6 +63,7 @@ impl Census {
             store: lora().find_map(|layer| LoraLayer::lora(layer).store().cloned()),
             device: leaves.slots.first().map_or(Device::Cpu, |(_, slot)| slot.layer().device()),
             adapters,
+            frozen,
         }
     }
 

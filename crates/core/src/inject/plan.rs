@@ -19,7 +19,9 @@ pub(crate) struct Plan {
     pub(crate) store: AdapterStore,
     /// What all tuner layers of the model will have in common.
     pub(crate) situation: Situation,
-    /// Names of the parameters outside of adapters that train, because of `bias`.
+    /// Names of the parameters outside of adapters that train because of this adapter's `bias`.
+    pub(crate) own_biases: BTreeSet<String>,
+    /// Those, and the ones that train because of an adapter that the model has already.
     pub(crate) trained_biases: BTreeSet<String>,
     pub(crate) survey: Survey,
     pub(crate) warnings: Vec<String>,
@@ -86,8 +88,9 @@ pub(crate) fn plan(
     let targets = Targets { registry, leaves, config: &resolved, matcher: &matcher, adapter_name };
     let checked = targets.check(&survey)?;
     let changes = targets.make(checked)?;
-    let mut trained_biases = trained_biases(leaves, resolved.bias, |path, _| changes.contains_key(path));
-    if let Some((name, config)) = census.bias_trainer() {
+    let own_biases = trained_biases(leaves, resolved.bias, |path, _| changes.contains_key(path));
+    let mut trained_biases = own_biases.clone();
+    if let Some((name, config)) = census.bias_trainer().filter(|(name, _)| !census.frozen.contains(*name)) {
         trained_biases.extend(self::trained_biases(leaves, config.bias, |_, slot| has_adapter(slot, name)));
     }
     let first = census.adapters.is_empty().then(|| vec![adapter_name.to_owned()]);
@@ -102,6 +105,7 @@ pub(crate) fn plan(
         changes,
         store: store.unwrap_or_else(|| AdapterStore::new(census.device)),
         situation,
+        own_biases,
         trained_biases,
         survey,
         warnings,

@@ -1,7 +1,7 @@
 //! The tensors and numbers of one adapter on one layer.
 
-use super::LoraOptions;
 use super::init::{self, Shape, Weights};
+use super::{LoraOptions, Trainability};
 use crate::extension::{self, Lora, LowRank};
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -12,6 +12,7 @@ use tch::{Device, Kind, TchError, Tensor};
 pub struct LoraAdapter {
     pub(super) options: LoraOptions,
     pub(super) scaling: f64,
+    pub(super) trainability: Trainability,
     pub(super) lora_a: Tensor,
     pub(super) lora_b: Tensor,
     pub(super) lora_b_bias: Option<Tensor>,
@@ -30,6 +31,7 @@ impl LoraAdapter {
         let place = |tensor: Tensor| tensor.f_to_device(device);
         Ok(Self {
             scaling: options.scaling(),
+            trainability: Trainability::Trainable,
             lora_a: place(weights.a)?,
             lora_b: place(weights.b)?,
             lora_b_bias: weights.b_bias.map(place).transpose()?,
@@ -75,6 +77,11 @@ impl LoraAdapter {
     /// The factor on `B(A(x))` now.
     pub fn scaling(&self) -> f64 {
         self.scaling
+    }
+
+    /// Whether it trains when it is active.
+    pub fn trainability(&self) -> Trainability {
+        self.trainability
     }
 
     /// What the adapter was made from.
@@ -136,6 +143,7 @@ impl LoraAdapter {
         Self {
             options: self.options.clone(),
             scaling: self.scaling,
+            trainability: self.trainability,
             lora_a: self.lora_a.shallow_clone(),
             lora_b: self.lora_b.shallow_clone(),
             lora_b_bias: self.lora_b_bias.as_ref().map(Tensor::shallow_clone),

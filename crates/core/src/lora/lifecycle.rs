@@ -1,15 +1,18 @@
 //! The tuner layer's life cycle: which adapters are there, which contribute, which train.
 
 use super::linear::Merged;
-use super::{LoraAdapter, LoraLayer, LoraLinear};
+use super::{LoraAdapter, LoraLayer, LoraLinear, Trainability};
 use crate::{AdapterState, BaseTunerLayer, Layer, MergeCheck, Mode, TunerError};
 use tch::Tensor;
 
 impl LoraLinear {
-    /// Sets `requires_grad` on every adapter parameter: true for the active ones, unless adapters are disabled.
+    /// Sets `requires_grad` on every adapter parameter: true for the active ones that are not frozen, unless adapters are
+    /// disabled.
     pub(crate) fn apply_trainability(&mut self) -> Result<(), TunerError> {
         for (name, adapter) in &self.adapters {
-            let trains = self.state == AdapterState::Enabled && self.active.contains(name);
+            let trains = self.state == AdapterState::Enabled
+                && self.active.contains(name)
+                && adapter.trainability == Trainability::Trainable;
             for (_, parameter) in adapter.parameters(name) {
                 let _ = parameter
                     .f_set_requires_grad(trains)
@@ -17,6 +20,26 @@ impl LoraLinear {
             }
         }
         Ok(())
+    }
+
+    /// Makes `names` the active adapters, each as trainable as it is.
+    pub(crate) fn activate(&mut self, names: &[&str]) -> Result<(), TunerError> {
+        self.merged = None;
+        self.active.clear();
+        for name in names {
+            if !self.active.iter().any(|active| active == name) {
+                self.active.push((*name).to_owned());
+            }
+        }
+        self.apply_trainability()
+    }
+
+    /// Keeps an adapter from training until [`set_adapter`](BaseTunerLayer::set_adapter) names it.
+    pub(crate) fn freeze(&mut self, name: &str) -> Result<(), TunerError> {
+        if let Some(adapter) = self.adapters.get_mut(name) {
+            adapter.trainability = Trainability::Frozen;
+        }
+        self.apply_trainability()
     }
 
     pub(super) fn refuse_merged(&self, name: &str) -> Result<(), TunerError> {
@@ -113,14 +136,12 @@ impl<T: LoraLayer> BaseTunerLayer for T {
 
     fn set_adapter(&mut self, names: &[&str]) -> Result<(), TunerError> {
         let lora = self.lora_mut();
-        lora.merged = None;
-        lora.active.clear();
         for name in names {
-            if !lora.active.iter().any(|active| active == name) {
-                lora.active.push((*name).to_owned());
+            if let Some(adapter) = lora.adapters.get_mut(*name) {
+                adapter.trainability = Trainability::Trainable;
             }
         }
-        lora.apply_trainability()
+        lora.activate(names)
     }
 
     fn adapter_state(&self) -> AdapterState {

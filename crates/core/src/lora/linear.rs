@@ -1,7 +1,7 @@
 //! The tuner layer: any number of adapters over one base layer.
 
 use super::{LoraAdapter, LoraLayer, LoraOptions};
-use crate::{AdapterState, AdapterStore, BaseTunerLayer, Layer, LayerError, Mode, TunerError};
+use crate::{AdapterState, AdapterStore, Layer, LayerError, Mode, TunerError};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -119,7 +119,7 @@ impl LoraLinear {
             return self.apply_trainability();
         }
         let active: Vec<&str> = situation.active.iter().map(String::as_str).collect();
-        self.set_adapter(&active)
+        self.activate(&active)
     }
 
     /// Makes the parameters of `adapter` known to the model's store.

@@ -13,9 +13,11 @@ mod lifecycle;
 mod linear;
 mod merge;
 mod options;
+mod trainability;
 
 pub use adapter::LoraAdapter;
 pub use layer::LoraLayer;
 pub use linear::LoraLinear;
 pub(crate) use linear::Situation;
 pub use options::LoraOptions;
+pub use trainability::Trainability;

@@ -85,7 +85,11 @@ pub fn delete_adapter(model: &mut impl ModuleTree, name: &str) -> Result<Option<
     let next = adapter_names(model).into_iter().next();
     if let Some(next) = &next {
         tracing::warn!("the active adapter \"{name}\" was deleted: \"{next}\" is active now");
-        set_adapter(model, &[next])?;
+        // Nobody named it: one that was loaded frozen does not train.
+        each_tuner_mut(model, |tuner| match tuner.as_lora_mut() {
+            Some(lora) => lora.lora_mut().activate(&[next]),
+            None => tuner.set_adapter(&[next]),
+        })?;
     }
     Ok(next)
 }

@@ -18,9 +18,18 @@ pub(crate) fn mark_best(output: &Path, best: Best) -> Result<(), CheckpointError
         .map_err(|source| CheckpointError::Io { path, source })
 }
 
-/// Deletes all checkpoints but the newest `keep_last`, at least one, and the best.
-pub(crate) fn prune(output: &Path, keep_last: usize, best: Option<Best>) -> Result<(), CheckpointError> {
-    let steps = steps(output)?;
+/// Deletes the checkpoints up to step `now` but for the newest `keep_last`, at least one, and the best.
+///
+/// Those of later steps are left from before the run went back to this one: they are written over when it comes there, and are
+/// not counted among the newest, or damaged ones would crowd out whole ones.
+pub(crate) fn prune(
+    output: &Path,
+    keep_last: usize,
+    best: Option<Best>,
+    now: u64,
+) -> Result<(), CheckpointError> {
+    let mut steps = steps(output)?;
+    steps.retain(|step| *step <= now);
     let old = steps.len().saturating_sub(keep_last.max(1));
     for step in steps.into_iter().take(old).filter(|step| best.is_none_or(|best| best.step != *step)) {
         delete(output, &place(output, step))?;

@@ -1,7 +1,7 @@
 //! `trainer_state.json`.
 
 use crate::trainer::TrainConfig;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// The step with the lowest evaluation loss so far.
@@ -34,7 +34,8 @@ pub struct TrainerState {
     pub max_steps: u64,
     /// Samples seen, which is the position in the data's order.
     pub samples_seen: u64,
-    /// The best evaluation so far.
+    /// The best evaluation so far, of those whose loss is a finite number.
+    #[serde(deserialize_with = "finite")]
     pub best: Option<Best>,
     /// The hash of the training data.
     pub data_hash: String,
@@ -44,4 +45,16 @@ pub struct TrainerState {
     pub config: TrainConfig,
     /// The checkpoint's other files.
     pub files: BTreeMap<String, FileMark>,
+}
+
+/// A best evaluation whose loss was no number stands in older files with a loss of null: there was none.
+fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Best>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Written {
+        step: u64,
+        eval_loss: Option<f64>,
+    }
+    let written = Option::<Written>::deserialize(deserializer)?;
+    Ok(written.and_then(|Written { step, eval_loss }| Some(Best { step, eval_loss: eval_loss? })))
 }

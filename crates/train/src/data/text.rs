@@ -5,7 +5,9 @@ use super::Sample;
 /// Splits `text` where all but the last `eval_fraction` of its characters end.
 pub(super) fn split(text: &str, eval_fraction: f64) -> (&str, &str) {
     #[allow(clippy::cast_precision_loss, reason = "texts have fewer than 2^53 characters")]
-    let kept = text.chars().count() as f64 * (1.0 - eval_fraction);
+    let count = text.chars().count() as f64;
+    // Of the count, since a fraction such as 0.9 taken from 1 leaves less than 0.1.
+    let kept = count - count * eval_fraction;
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -33,6 +35,7 @@ mod tests {
     fn the_last_characters_are_held_out() {
         check("abcdefghij", 0.3, ("abcdefg", "hij"));
         check("äöüßéèê", 0.5, ("äöü", "ßéèê"));
+        check("abcdefghij", 0.9, ("a", "bcdefghij"));
         check("abc", 0.0, ("abc", ""));
         check("abc", 1.0, ("", "abc"));
         check("", 0.5, ("", ""));

@@ -6,7 +6,7 @@ use crate::data::{Batch, Dataset};
 use crate::{LanguageModel, ModelError};
 use qtuner_core::{Mode, model as adapters};
 use qtuner_models::cross_entropy::losses;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -15,15 +15,23 @@ use std::ops::ControlFlow;
 #[non_exhaustive]
 pub struct Evaluation {
     /// The mean loss of all targets.
+    #[serde(deserialize_with = "number")]
     pub loss: f64,
     /// `exp(loss)`.
+    #[serde(deserialize_with = "number")]
     pub perplexity: f64,
     /// The mean of the samples' mean losses: every window weighs the same.
+    #[serde(deserialize_with = "number")]
     pub sample_mean_loss: f64,
     /// How many samples there are.
     pub samples: usize,
     /// How many targets there are.
     pub tokens: usize,
+}
+
+/// JSON has null for what is no finite number.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl fmt::Display for Evaluation {

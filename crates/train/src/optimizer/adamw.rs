@@ -82,6 +82,14 @@ impl AdamW {
     /// # Errors
     /// libtorch's.
     pub fn step(&mut self, learning_rate: f64) -> Result<(), TchError> {
+        self.step_scaled(learning_rate, 1.0)
+    }
+
+    /// The same for gradients of a loss that was `scale` times as large: divided by it in f32, in which they are not lost.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn step_scaled(&mut self, learning_rate: f64, scale: f64) -> Result<(), TchError> {
         let AdamWOptions { beta1, beta2, epsilon, weight_decay } = self.options;
         let _guard = tch::no_grad_guard();
         self.step += 1;
@@ -92,7 +100,7 @@ impl AdamW {
                 continue;
             };
             let ParameterState { exp_avg, exp_avg_sq, master } = state;
-            let gradient = gradient.f_to_kind(exp_avg.kind())?;
+            let gradient = gradient.f_to_kind(exp_avg.kind())?.f_multiply_scalar(1.0 / scale)?;
             let value = master.as_mut().unwrap_or(&mut *parameter);
             let _ = value.f_multiply_scalar_(1.0 - learning_rate * weight_decay)?;
             let _ = exp_avg.f_lerp_(&gradient, 1.0 - beta1)?;

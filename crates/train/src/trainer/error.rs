@@ -26,6 +26,18 @@ pub enum TrainError {
     /// No parameter requires a gradient.
     #[error("no parameter trains, expected an active adapter: inject one first")]
     NothingTrains,
+    /// The adapter that is to be saved is not one that trains.
+    #[error(
+        "adapter \"{name}\" does not train, found {active:?} active of {known:?}: inject it, or make it active with `set_adapter`"
+    )]
+    AdapterDoesNotTrain {
+        /// The name.
+        name: String,
+        /// The active adapters.
+        active: Vec<String>,
+        /// All adapters.
+        known: Vec<String>,
+    },
     /// There is no data to train on.
     #[error(
         "there is no sample to train on: use more data, a smaller `sequence_length` or a smaller `eval_fraction`"

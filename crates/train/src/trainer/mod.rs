@@ -2,6 +2,7 @@
 
 mod config;
 mod error;
+mod gradients;
 mod observer;
 mod plan;
 mod resume;

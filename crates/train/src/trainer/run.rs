@@ -1,13 +1,13 @@
 //! The loop.
 
+use super::gradients::Gradients;
 use super::{Event, Observer, Outcome, Plan, Status, StepMetrics, TrainConfig, TrainError};
 use crate::LanguageModel;
 use crate::checkpoint::{self, Best, Contents, TrainerState};
 use crate::data::{Batch, Dataset, SampleOrder};
 use crate::loss::{self, Evaluation, LossSum};
 use crate::metrics::{MetricsLog, peak_memory};
-use crate::optimizer::{AdamW, clip_grad_norm, grad_norm, trainable_parameters};
-use crate::random::mix;
+use crate::optimizer::{AdamW, clip_grad_norm, trainable_parameters};
 use qtuner_core::{Mode, model as adapters, save_adapter};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -75,6 +75,7 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
         if parameters.is_empty() {
             return Err(TrainError::NothingTrains);
         }
+        check_adapter(model, adapter_name)?;
         Ok(Self {
             optimizer: AdamW::new(parameters, config.adamw_options())?,
             plan: Plan::new(&config, &train, &eval),
@@ -104,13 +105,17 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
     /// [`TrainError`]; finished checkpoints are whole, and the newest is where a resumed run goes on.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, TrainError> {
         let mut metrics = self.prepare_output()?;
+        if let Some(best) = self.best {
+            // The process before this one may have ended before it could.
+            checkpoint::mark_best(&self.output, best)?;
+        }
         let mut evaluation = None;
         observer.observe(&Event::Started { plan: &self.plan, step: self.step });
         if self.step == 0 && self.config.eval_on_start {
             self.evaluate(observer, &mut metrics, stop)?;
         }
         if self.step > 0 && self.evaluation_is_due() {
-            // The process before this one may have ended within the evaluation, or before it could mark the best checkpoint.
+            // The process before this one may have ended within the evaluation.
             evaluation = match metrics.evaluation_after(self.step) {
                 Some(found) => Some(found),
                 None => self.evaluate(observer, &mut metrics, stop)?,
@@ -163,24 +168,14 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
     fn train_step(&mut self) -> Result<StepMetrics, TrainError> {
         let started = Instant::now();
         adapters::set_mode(self.model, Mode::Train);
-        // Dropout draws from libtorch's generator, whose state cannot be read: it starts anew from the step's own seed.
-        tch::manual_seed(mix(self.config.seed, self.step).cast_signed());
         let batches = self.next_batches()?;
-        let targets: usize = batches.iter().map(Batch::loss_tokens).sum();
-        #[allow(clippy::cast_precision_loss, reason = "batches have fewer than 2^53 tokens")]
-        let weight = 1.0 / targets as f64;
-        self.optimizer.zero_grad();
-        let mut loss = LossSum::default();
-        for batch in &batches {
-            loss += loss::backward(self.model, batch, weight)?;
-        }
-        let norm = grad_norm(self.optimizer.parameters())?;
+        let Gradients { loss, norm, scale } = self.gradients(&batches)?;
         self.refuse_unless_finite(loss.mean(), norm)?;
         if self.config.max_grad_norm > 0.0 {
             clip_grad_norm(self.optimizer.parameters(), norm, self.config.max_grad_norm)?;
         }
         let learning_rate = self.plan.schedule(&self.config).rate(self.step);
-        self.optimizer.step(learning_rate)?;
+        self.optimizer.step_scaled(learning_rate, scale)?;
         self.step += 1;
         Ok(self.figures(&batches, loss, learning_rate, norm, started))
     }
@@ -233,7 +228,8 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
 
     /// Whether this step's evaluation is the best so far, which is noted then.
     fn is_best_yet(&mut self, found: Evaluation) -> bool {
-        let is_best = self.best.is_none_or(|best| found.loss < best.eval_loss);
+        // What is no number is better than nothing, and JSON could not hold it.
+        let is_best = found.loss.is_finite() && self.best.is_none_or(|best| found.loss < best.eval_loss);
         if is_best {
             self.best = Some(Best { step: self.step, eval_loss: found.loss });
         }
@@ -281,7 +277,7 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
         if let Some(best) = self.best {
             checkpoint::mark_best(&self.output, best)?;
         }
-        checkpoint::prune(&self.output, self.config.keep_last, self.best)?;
+        checkpoint::prune(&self.output, self.config.keep_last, self.best, self.step)?;
         observer.observe(&Event::Saved { step: self.step, path: &path });
         self.saved = Some((self.step, path.clone()));
         Ok(path)
@@ -290,7 +286,8 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
     /// Makes the output folder ready: nothing in it is of another run, and nothing is left from one that died.
     fn prepare_output(&mut self) -> Result<MetricsLog, TrainError> {
         let steps = checkpoint::steps(&self.output)?;
-        if self.saved.is_none() && !steps.is_empty() {
+        let goes_on_here = self.saved.as_ref().is_some_and(|(_, path)| is_in(path, &self.output));
+        if !goes_on_here && !steps.is_empty() {
             return Err(TrainError::Occupied { path: self.output.clone(), checkpoints: steps.len() });
         }
         let log = MetricsLog::open(&self.output, self.step)?;
@@ -301,4 +298,20 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
     pub(super) fn data_hash(&self) -> &str {
         &self.data_hash
     }
+}
+
+/// Whether `path` lies in `folder`, whatever ways lead to them.
+fn is_in(path: &Path, folder: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    path.parent().and_then(real).is_some_and(|parent| real(folder).is_some_and(|folder| parent == folder))
+}
+
+/// Refuses a name whose adapter is not there or does not train: another one would be trained, and this one saved.
+fn check_adapter(model: &impl LanguageModel, name: &str) -> Result<(), TrainError> {
+    let active = adapters::active_adapters(model);
+    if active.iter().any(|active| active == name) {
+        return Ok(());
+    }
+    let known = adapters::adapter_names(model);
+    Err(TrainError::AdapterDoesNotTrain { name: name.to_owned(), active, known })
 }
