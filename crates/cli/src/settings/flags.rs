@@ -210,6 +210,7 @@ enum SchedulerFlag {
     /// A line, down to 0
     Linear,
     /// It stays
+    #[value(alias = "constant_with_warmup")]
     Constant,
 }
 

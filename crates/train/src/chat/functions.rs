@@ -1,10 +1,9 @@
 //! What Hugging Face adds to Jinja for chat templates: `raise_exception`, `strftime_now` and Python's JSON.
 
+use super::python::{Letters, PythonJson};
 use minijinja::value::Kwargs;
 use minijinja::{Error, ErrorKind, Value};
 use serde::Serialize;
-use serde_json::ser::Formatter;
-use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `raise_exception(message)`: the template refuses the conversation.
@@ -13,42 +12,29 @@ pub(super) fn raise_exception(message: String) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
 }
 
-/// The `tojson` filter: Python's `json.dumps(value, ensure_ascii=False, indent=...)`.
+/// The `tojson` filter: Python's `json.dumps(value, ensure_ascii=False, indent=..., separators=..., sort_keys=...)`.
 #[allow(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
 pub(super) fn tojson(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = kwargs.get("indent")?;
-    let _: Option<bool> = kwargs.get("ensure_ascii")?;
-    kwargs.assert_all_used()?;
-    let mut bytes = Vec::new();
-    let failed = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
-    if let Some(indent) = indent {
-        let blanks = vec![b' '; indent];
-        let formatter = serde_json::ser::PrettyFormatter::with_indent(&blanks);
-        let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
-        value.serialize(&mut serializer).map_err(failed)?;
-    } else {
-        let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, PythonCompact);
-        value.serialize(&mut serializer).map_err(failed)?;
+    let mut python = PythonJson::new(kwargs.get("indent")?);
+    if kwargs.get::<Option<bool>>("ensure_ascii")? == Some(true) {
+        python.letters = Letters::Escaped;
     }
+    if let Some(separators) = kwargs.get::<Option<Vec<String>>>("separators")? {
+        let [item, key] = <[String; 2]>::try_from(separators)
+            .map_err(|_| Error::new(ErrorKind::InvalidOperation, "tojson: separators are two strings"))?;
+        (python.item, python.key) = (item, key);
+    }
+    let is_sorted = kwargs.get::<Option<bool>>("sort_keys")? == Some(true);
+    kwargs.assert_all_used()?;
+    let failed = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
+    let mut json = serde_json::to_value(&value).map_err(failed)?;
+    if is_sorted {
+        json.sort_all_objects();
+    }
+    let mut bytes = Vec::new();
+    json.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, python)).map_err(failed)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     Ok(Value::from_safe_string(text))
-}
-
-/// Python's separators: `", "` and `": "`.
-struct PythonCompact;
-
-impl Formatter for PythonCompact {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
 }
 
 const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
@@ -93,16 +79,33 @@ pub(super) fn strftime(now: SystemTime, format: &str) -> Result<String, Error> {
             Some('H') => two_digits(second / 3600),
             Some('M') => two_digits(second / 60 % 60),
             Some('S') => two_digits(second % 60),
+            Some('I') => two_digits((second / 3600 + 11) % 12 + 1),
+            Some('p') => if second < 43_200 { "AM" } else { "PM" }.to_owned(),
+            Some('j') => format!("{:03}", days - first_of(days, year) + 1),
+            Some('-') => match rest.next() {
+                Some('d') => day.to_string(),
+                Some('m') => month.to_string(),
+                Some('H') => (second / 3600).to_string(),
+                Some('I') => ((second / 3600 + 11) % 12 + 1).to_string(),
+                other => return Err(unknown("%-", other)),
+            },
             Some('%') => "%".to_owned(),
-            other => {
-                let field: String = std::iter::once('%').chain(other).collect();
-                let reason = format!("strftime_now does not know {field}");
-                return Err(Error::new(ErrorKind::InvalidOperation, reason));
-            }
+            other => return Err(unknown("%", other)),
         };
         text.push_str(&field);
     }
     Ok(text)
+}
+
+fn unknown(start: &str, letter: Option<char>) -> Error {
+    let field: String = start.chars().chain(letter).collect();
+    Error::new(ErrorKind::InvalidOperation, format!("strftime_now does not know {field}"))
+}
+
+/// The day number of the first of January of `year`, which `day` is in.
+fn first_of(day: u64, year: u64) -> u64 {
+    let is_before = |first: &u64| civil(*first).0 == year;
+    (day.saturating_sub(365)..=day).find(is_before).unwrap_or(day)
 }
 
 fn two_digits(number: u64) -> String {
@@ -137,6 +140,8 @@ mod tests {
         check(0, "%d %b %Y", "01 Jan 1970");
         check(951_782_400, "%A %Y-%m-%d %H:%M:%S", "Tuesday 2000-02-29 00:00:00");
         check(1_721_952_000, "%d %b %Y", "26 Jul 2024");
+        check(951_782_400, "%-d/%-m %I %p %j", "29/2 12 AM 060");
+        check(978_303_599, "%j %I:%M %p %-H", "366 10:59 PM 22");
         check(4_107_542_399, "%a %d %B %y %H:%M:%S 100%%", "Sun 28 February 00 23:59:59 100%");
     }
 

@@ -1,9 +1,12 @@
 //! Where in a conversation's text the assistant speaks.
 //!
-//! A turn begins where the text of the messages before it, with the generation prompt, ends: just what a model is given
-//! when it is to answer. It ends where the text up to and including the message ends, so that the token which ends a turn
-//! is learned. Templates that write earlier turns differently from the last one (reasoning left out, the system's message in
-//! the last question) are followed by looking for the message's own words, after the header that stands before them.
+//! A template that marks the assistant's words (`{% generation %}`) says so itself. In the text of any other, a turn begins where
+//! the text of the messages before it, with the generation prompt, ends: just what a model is given when it is to answer. It ends
+//! where the text up to and including the message ends, so that the token which ends a turn is learned.
+//!
+//! Templates that write earlier turns differently from the last one (reasoning left out, the system's message in the last question,
+//! an end of text) are asked again with a word of ours in place of the message's: what then stands before and after that word
+//! stands before and after the message's words, too, whatever these are.
 
 use super::{ChatTemplate, GenerationPrompt, TemplateError};
 use serde_json::Value;
@@ -18,42 +21,114 @@ pub fn assistant_spans(
     messages: &[Value],
     tools: Option<&Value>,
 ) -> Result<(String, Vec<Range<usize>>), TemplateError> {
-    let text = template.render(messages, tools, GenerationPrompt::Omit)?;
+    let (text, marked) = template.render_marked(messages, tools, GenerationPrompt::Omit)?;
+    if !marked.is_empty() {
+        return Ok((text, marked));
+    }
+    let conversation = Conversation { template, messages, tools, text };
     let mut spans: Vec<Range<usize>> = Vec::new();
-    for (index, message) in messages.iter().enumerate().filter(|(_, message)| message["role"] == "assistant")
-    {
-        let before = template.render(&messages[..index], tools, GenerationPrompt::Add)?;
-        let through = template.render(&messages[..=index], tools, GenerationPrompt::Omit)?;
+    for (index, _) in messages.iter().enumerate().filter(|(_, message)| message["role"] == "assistant") {
         let from = spans.last().map_or(0, |span| span.end);
-        let start = if text.starts_with(&before) {
-            before.len().max(from)
-        } else if text.starts_with(&template.render(&messages[..index], tools, GenerationPrompt::Omit)?) {
-            // The prompt ends in words that the template leaves out of finished turns: what both have in common counts.
-            common_prefix(&text, &before).max(from)
-        } else {
-            let found = start_of_words(&text[from..], &before, &messages[..index], message);
-            from + found.ok_or_else(|| template.unplaced(index))?
-        };
-        let end = if text.starts_with(&through) {
-            through.len()
-        } else {
-            end_of_words(&text[start..], &through, message).map_or(0, |length| start + length)
-        };
+        let start = conversation.start(index, from)?;
+        let end = conversation.end(index, start)?;
         if end <= start {
             return Err(template.unplaced(index));
         }
         spans.push(start..end);
     }
-    Ok((text, spans))
+    Ok((conversation.text, spans))
 }
 
-/// Where in `rest` the header that `before` ends in is followed by the message's words.
-fn start_of_words(rest: &str, before: &str, earlier: &[Value], message: &Value) -> Option<usize> {
-    let words = message["content"].as_str()?.trim();
-    let asked = earlier.last()?["content"].as_str()?.trim();
-    let header = &before[before.rfind(asked)? + asked.len()..];
-    let mut places = rest.match_indices(header).map(|(place, _)| place + header.len());
-    places.find(|place| rest[*place..].trim_start().starts_with(words))
+/// Words that stand in no conversation.
+const PROBE: &str = "qtuner-probes-the-place-of-a-message";
+
+struct Conversation<'a> {
+    template: &'a ChatTemplate,
+    messages: &'a [Value],
+    tools: Option<&'a Value>,
+    text: String,
+}
+
+impl Conversation<'_> {
+    fn render(&self, messages: &[Value], prompt: GenerationPrompt) -> Result<String, TemplateError> {
+        self.template.render(messages, self.tools, prompt)
+    }
+
+    /// What stands before and after the words of message `index` in the text of the first `count` messages.
+    fn around(&self, index: usize, count: usize) -> Option<(String, String)> {
+        let mut messages = self.messages[..count].to_vec();
+        messages[index].as_object_mut()?.insert("content".to_owned(), Value::from(PROBE));
+        let text = self.render(&messages, GenerationPrompt::Omit).ok()?;
+        let (before, after) = text.split_once(PROBE)?;
+        (!after.contains(PROBE)).then(|| (before.to_owned(), after.to_owned()))
+    }
+
+    /// Where turn `index` begins, at `from` or later.
+    fn start(&self, index: usize, from: usize) -> Result<usize, TemplateError> {
+        let Self { messages, text, .. } = self;
+        if index > 0 {
+            let before = self.render(&messages[..index], GenerationPrompt::Add)?;
+            if text.starts_with(&before) {
+                return Ok(before.len().max(from));
+            }
+            if text.starts_with(&self.render(&messages[..index], GenerationPrompt::Omit)?) {
+                // The prompt ends in words that the template leaves out of finished turns: what both have in common counts.
+                return Ok(common_prefix(text, &before).max(from));
+            }
+        }
+        self.behind_header(index, from).ok_or_else(|| self.template.unplaced(index))
+    }
+
+    /// Behind the header that stands before the words of message `index`.
+    fn behind_header(&self, index: usize, from: usize) -> Option<usize> {
+        let (before, _) = self.around(index, self.messages.len())?;
+        let place = if self.text.starts_with(&before) { before.len() } else { return None };
+        let header = self.prompt().or_else(|| self.words_after_question(index));
+        let Some(header) = header else { return (index == 0).then_some(place) };
+        let earlier = self.text.get(from..place)?;
+        match earlier.rfind(&header) {
+            Some(found) => Some(from + found + header.len()),
+            // The prompt may end in words that the template leaves out of finished turns.
+            None => header
+                .char_indices()
+                .skip(1)
+                .any(|(cut, _)| earlier.ends_with(&header[..cut]))
+                .then_some(place),
+        }
+    }
+
+    /// The generation prompt by itself, if it stands at the end of a text.
+    fn prompt(&self) -> Option<String> {
+        let asked = self.render(self.messages, GenerationPrompt::Add).ok()?;
+        asked.strip_prefix(&self.text).filter(|prompt| !prompt.is_empty()).map(str::to_owned)
+    }
+
+    /// What stands between the question and the answer, for templates without a generation prompt.
+    fn words_after_question(&self, index: usize) -> Option<String> {
+        let earlier = &self.messages[..index];
+        let asked = earlier.last()?["content"].as_str()?.trim();
+        let before = self.render(earlier, GenerationPrompt::Add).ok()?;
+        Some(before[before.rfind(asked)? + asked.len()..].to_owned())
+    }
+
+    /// Where turn `index` ends, which begins at `start`.
+    fn end(&self, index: usize, start: usize) -> Result<usize, TemplateError> {
+        let through = self.render(&self.messages[..=index], GenerationPrompt::Omit)?;
+        if self.text.starts_with(&through) {
+            return Ok(through.len());
+        }
+        let end = self.end_around(index).filter(|end| *end > start);
+        let by_words = || Some(start + end_of_words(&self.text[start..], &through, &self.messages[index])?);
+        end.or_else(by_words).ok_or_else(|| self.template.unplaced(index))
+    }
+
+    /// What follows the words in this text and in that of the turn as the last one, as far as both are the same.
+    fn end_around(&self, index: usize) -> Option<usize> {
+        let (_, after) = self.around(index, self.messages.len())?;
+        let (_, last) = self.around(index, index + 1)?;
+        let words_end = self.text.len().checked_sub(after.len()).filter(|_| self.text.ends_with(&after))?;
+        Some(words_end + common_prefix(&after, &last))
+    }
 }
 
 /// How far the message's words, and what the template writes after them, reach into `rest`.
@@ -64,9 +139,21 @@ fn end_of_words(rest: &str, through: &str, message: &Value) -> Option<usize> {
     Some(end + common_prefix(&rest[end..], after))
 }
 
-/// The bytes that two texts have in common at their beginning, whole characters.
+/// The bytes that two texts have in common at their beginning: whole characters, and whole marks such as `<|user|>` and `[INST]`,
+/// of which two begin alike and are not the same.
 fn common_prefix(one: &str, other: &str) -> usize {
-    one.chars().zip(other.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
+    let same = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
+    let length = same.map(|(a, _)| a.len_utf8()).sum();
+    if length == one.len() || length == other.len() {
+        return length;
+    }
+    let common = &one[..length];
+    let open = [('<', '>'), ('[', ']')].into_iter().filter_map(|(open, close)| {
+        let place = common.rfind(open)?;
+        let mark = &common[place..];
+        (!mark.contains(close) && !mark.contains(char::is_whitespace)).then_some(place)
+    });
+    open.min().unwrap_or(length)
 }
 
 #[cfg(test)]
@@ -124,6 +211,77 @@ mod tests {
             { "role": "assistant", "content": "yes" },
         ]);
         check(INSTRUCTS, &messages, &[" yes</s>", " yes</s>"]);
+    }
+
+    /// A last answer ends the text, too, and the prompt of one begins with a mark that is left out later.
+    const ENDS: &str = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}\
+                        {% if add_generation_prompt %}<|assistant|>\n{% else %}<|eos|>{% endif %}";
+    const PROMPTS: &str = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}\
+                           {% if add_generation_prompt %}<|assistant|><think>\n{% endif %}";
+    /// The last turn has a place for reasoning; earlier ones have not, and lose theirs.
+    const REASONS: &str = "{% for m in messages %}<|start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}\
+                           <think>\n\n</think>\n\n{% endif %}{{ m.content.split('</think>')[-1] }}\
+                           {% for call in m.tool_calls %}<call>{{ call }}</call>{% endfor %}<|end|>\n{% endfor %}\
+                           {% if add_generation_prompt %}<|start|>assistant\n{% endif %}";
+
+    fn talk(answers: [&str; 2]) -> Value {
+        json!([
+            { "role": "user", "content": "hi" },
+            { "role": "assistant", "content": answers[0] },
+            { "role": "user", "content": "and?" },
+            { "role": "assistant", "content": answers[1] },
+        ])
+    }
+
+    #[test]
+    fn a_turn_ends_before_the_next_ones_header_though_both_begin_alike() {
+        check(ENDS, &talk(["hello", "ciao"]), &["hello<|end|>\n", "ciao<|end|>\n<|eos|>"]);
+        check(PROMPTS, &talk(["<answer>42</answer>", "yes"]), &["<answer>42</answer></s>", "yes</s>"]);
+    }
+
+    #[test]
+    fn words_that_stand_in_the_marks_too_and_none_at_all_are_placed() {
+        for words in ["e", "end", "assistant", "n", ""] {
+            let answer = format!("{words}<|end|>\n");
+            check(ENDS, &talk([words, "a"]), &[&answer, "a<|end|>\n<|eos|>"]);
+            check(REASONS, &talk([words, "a"]), &[&answer, "<think>\n\n</think>\n\na<|end|>\n"]);
+        }
+    }
+
+    #[test]
+    fn calls_of_tools_and_reasoning_that_is_left_out_later_are_placed() {
+        let last = "<think>\n\n</think>\n\nyes<|end|>\n";
+        check(REASONS, &talk(["<think>r</think>no", "yes"]), &["no<|end|>\n", last]);
+        let mut messages = talk(["", "yes"]);
+        messages[1]["tool_calls"] = json!(["f(1)"]);
+        messages[2]["role"] = json!("tool");
+        check(REASONS, &messages, &["<call>f(1)</call><|end|>\n", last]);
+    }
+
+    #[test]
+    fn an_assistant_that_speaks_first_is_placed_behind_its_header() {
+        let messages = json!([
+            { "role": "assistant", "content": "hello" },
+            { "role": "user", "content": "hi" },
+            { "role": "assistant", "content": "yes" },
+        ]);
+        let in_the_loop = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\
+                           {% if loop.last and add_generation_prompt %}<assistant>{% endif %}{% endfor %}";
+        check(in_the_loop, &messages, &["hello</s>", "yes</s>"]);
+        check(CHATML, &messages, &["hello<|end|>\n", "yes<|end|>\n"]);
+        check(PROMPTS, &messages, &["hello</s>", "yes</s>"]);
+        let of_the_first = format!("{{% set first = messages[0]['role'] + '' %}}{}", &CHATML[15..]);
+        check(&of_the_first, &messages, &["hello<|end|>\n", "yes<|end|>\n"]);
+    }
+
+    #[test]
+    fn marks_of_the_template_go_before_everything() {
+        let marked = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}\
+                      {%- endgeneration %}{% else %}{{ m.content }}{% endif %}</s>\n{% endfor %}";
+        check(marked, &talk(["héllo", "ciao"]), &["héllo", "ciao"]);
+        let last = "{% for m in messages %}{% if loop.last %}{%generation%}\n{{ m.content }}</s>{%-endgeneration-%}\
+                    {% else %}{{ m.content }} {% endif %}{% endfor %}";
+        check(last, &talk(["hello", "ciao"]), &["ciao</s>"]);
     }
 
     #[test]

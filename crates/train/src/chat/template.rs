@@ -1,21 +1,32 @@
 //! The Jinja chat template of a checkpoint folder.
 //!
-//! Read from `chat_template.jinja`, else from `chat_template` in `tokenizer_config.json`, which may be a list of named ones
-//! (the one called `default` counts). Rendered as transformers does: `trim_blocks`, `lstrip_blocks`, Python's methods on
-//! strings and lists, `break` and `continue`, `raise_exception`, `strftime_now`, and the special tokens as variables.
+//! Read from `chat_template.jinja`, else from `chat_template` in `tokenizer_config.json`, which may be a list of named ones: the one
+//! called `default` counts, and `tool_use`, also in `additional_chat_templates/`, for conversations with tools. Rendered as
+//! transformers does: `trim_blocks`, `lstrip_blocks`, Python's methods on strings and lists, `break` and `continue`,
+//! `raise_exception`, `strftime_now`, and the special tokens as variables.
 
-use super::functions;
+use super::{functions, messages, python, source};
 use crate::files::read_if_there;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, Value, context};
+use minijinja::value::{Kwargs, Serde};
+use minijinja::{Environment, State, Value, context};
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// The template's own file.
 const TEMPLATE_FILE: &str = "chat_template.jinja";
+/// The file of the template for conversations with tools, beside it.
+const TOOL_USE_FILE: &str = "additional_chat_templates/tool_use.jinja";
+/// That template's name.
+const TOOL_USE: &str = "tool_use";
+/// The variables of special tokens.
+const TOKENS: [&str; 7] =
+    ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"];
+/// What stands around the words that a template marks as the assistant's, until they are placed: Unicode has no characters here.
+const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
 
 /// Whether the text ends with the header of the assistant's next turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +41,7 @@ pub enum GenerationPrompt {
 pub struct ChatTemplate {
     environment: Environment<'static>,
     path: PathBuf,
-    tokens: Vec<(&'static str, String)>,
+    tokens: Vec<(String, String)>,
     date: Arc<Mutex<SystemTime>>,
 }
 
@@ -42,25 +53,40 @@ impl ChatTemplate {
         special_token: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Self>, TemplateError> {
         let path = folder.join(TEMPLATE_FILE);
-        let own = read_if_there(&path)
-            .map_err(|source| TemplateError::Io { path: path.clone(), reason: source.to_string() })?;
-        let (path, source) = match (own, config.get("chat_template")) {
-            (Some(source), _) => (path, source),
+        let read = |path: &Path| {
+            let failed = |error: std::io::Error| TemplateError::Io {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            };
+            read_if_there(path).map_err(failed)
+        };
+        let mut tool_use = None;
+        let (path, source) = match (read(&path)?, config.get("chat_template")) {
+            (Some(source), _) => {
+                tool_use = read(&folder.join(TOOL_USE_FILE))?;
+                (path, source)
+            }
             (None, Some(serde_json::Value::String(source))) => {
                 (folder.join("tokenizer_config.json"), source.clone())
             }
             (None, Some(serde_json::Value::Array(named))) => {
-                let default = named.iter().find(|entry| entry["name"] == "default");
-                let Some(source) = default.and_then(|entry| entry["template"].as_str()) else {
-                    return Ok(None);
+                let called = |name| {
+                    let entry = named.iter().find(|entry| entry["name"] == name)?;
+                    entry["template"].as_str().map(str::to_owned)
                 };
-                (folder.join("tokenizer_config.json"), source.to_owned())
+                let Some(source) = called("default") else { return Ok(None) };
+                tool_use = called(TOOL_USE);
+                (folder.join("tokenizer_config.json"), source)
             }
             _ => return Ok(None),
         };
-        let names = ["bos_token", "eos_token", "pad_token", "unk_token"];
-        let tokens = names.into_iter().filter_map(|name| Some((name, special_token(name)?))).collect();
-        Self::new(&source, tokens, path).map(Some)
+        let tokens = TOKENS.into_iter().filter_map(|name| Some((name, special_token(name)?))).collect();
+        let mut template = Self::new(&source, tokens, path)?;
+        template.tokens.extend(extra_tokens(config));
+        if let Some(source) = tool_use {
+            template.add(TOOL_USE, &source)?;
+        }
+        Ok(Some(template))
     }
 
     /// A template from its source, with the special tokens that it may name (`bos_token`, ...).
@@ -75,21 +101,33 @@ impl ChatTemplate {
         let date = Arc::new(Mutex::new(SystemTime::now()));
         let now = Arc::clone(&date);
         let mut environment = Environment::new();
-        let unusable =
-            |error: &minijinja::Error| TemplateError::Syntax { path: path.clone(), reason: describe(error) };
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| unusable(&error))?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        let unusable =
+            |error: minijinja::Error| TemplateError::Syntax { path: path.clone(), reason: describe(&error) };
+        environment.set_syntax(syntax.map_err(unusable)?);
+        environment.set_unknown_method_callback(python::method);
+        environment.add_test("iterable", python::is_iterable);
+        environment.add_test("sequence", python::is_sequence);
+        environment.add_function(source::GENERATION, |state: &mut State<'_, '_>, kwargs: Kwargs| {
+            let body: Value = kwargs.get("caller")?;
+            let [open, close] = MARKS;
+            Ok(Value::from(format!("{open}{}{close}", body.call(state, &[])?)))
+        });
         environment.add_function("raise_exception", functions::raise_exception);
         environment.add_function("strftime_now", move |format: String| {
             let now = *now.lock().unwrap_or_else(PoisonError::into_inner);
             functions::strftime(now, &format)
         });
         environment.add_filter("tojson", functions::tojson);
-        environment
-            .add_template_owned("chat", without_generation_tags(source))
-            .map_err(|error| unusable(&error))?;
-        Ok(Self { environment, path, tokens, date })
+        let tokens = tokens.into_iter().map(|(name, token)| (name.to_owned(), token)).collect();
+        let mut template = Self { environment, path, tokens, date };
+        template.add("chat", source)?;
+        Ok(template)
+    }
+
+    fn add(&mut self, name: &'static str, source: &str) -> Result<(), TemplateError> {
+        let added = self.environment.add_template_owned(name, source::prepared(source));
+        added.map_err(|error| TemplateError::Syntax { path: self.path.clone(), reason: describe(&error) })
     }
 
     /// Fixes what `strftime_now` says: data must give the same tokens on every day. A new template says today's date.
@@ -107,18 +145,35 @@ impl ChatTemplate {
         tools: Option<&serde_json::Value>,
         prompt: GenerationPrompt,
     ) -> Result<String, TemplateError> {
+        self.render_marked(messages, tools, prompt).map(|(text, _)| text)
+    }
+
+    /// The same, and the bytes that the template marks as the assistant's (`{% generation %}`), none if it marks nothing.
+    pub(super) fn render_marked(
+        &self,
+        messages: &[serde_json::Value],
+        tools: Option<&serde_json::Value>,
+        prompt: GenerationPrompt,
+    ) -> Result<(String, Vec<Range<usize>>), TemplateError> {
         let failed = |error: minijinja::Error| TemplateError::Render {
             path: self.path.clone(),
             reason: describe(&error),
         };
-        let tokens = Value::from_pairs(self.tokens.iter().map(|(name, token)| (*name, token.as_str())));
+        let tokens =
+            Value::from_pairs(self.tokens.iter().map(|(name, token)| (name.as_str(), token.as_str())));
+        let tools = tools.filter(|tools| !tools.is_null());
+        let has_own = tools.is_some() && self.environment.get_template(TOOL_USE).is_ok();
+        let name = if has_own { TOOL_USE } else { "chat" };
         let variables = context! {
-            messages => Value::from(Serde(messages)),
+            messages => Value::from(Serde(messages::normalized(messages))),
             tools => tools.map(|tools| Value::from(Serde(tools))),
+            documents => (),
             add_generation_prompt => prompt == GenerationPrompt::Add,
             ..tokens
         };
-        self.environment.get_template("chat").and_then(|chat| chat.render(variables)).map_err(failed)
+        let text =
+            self.environment.get_template(name).and_then(|chat| chat.render(variables)).map_err(failed)?;
+        Ok(without_marks(&text))
     }
 }
 
@@ -154,17 +209,32 @@ impl fmt::Debug for ChatTemplate {
     }
 }
 
-/// transformers marks the assistant's words with `{% generation %}`, a tag of its own: here it is a block that always is.
-fn without_generation_tags(source: &str) -> String {
-    let mut text = source.to_owned();
-    for (tag, block) in [("generation", "if true"), ("endgeneration", "endif")] {
-        for open in ["{%", "{%-"] {
-            for close in ["%}", "-%}"] {
-                text = text.replace(&format!("{open} {tag} {close}"), &format!("{open} {block} {close}"));
-            }
+/// The special tokens that a tokenizer names beside the usual ones.
+fn extra_tokens(config: &serde_json::Value) -> Vec<(String, String)> {
+    let named = config.get("extra_special_tokens").and_then(serde_json::Value::as_object);
+    let text = |token: &serde_json::Value| {
+        token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
+    };
+    named.into_iter().flatten().filter_map(|(name, token)| Some((name.clone(), text(token)?))).collect()
+}
+
+/// A text without the marks of `{% generation %}`, and what stood between them; what was marked within marks is one.
+fn without_marks(marked: &str) -> (String, Vec<Range<usize>>) {
+    let mut text = String::with_capacity(marked.len());
+    let mut spans = Vec::new();
+    let mut open = Vec::new();
+    for letter in marked.chars() {
+        if letter == MARKS[0] {
+            open.push(text.len());
+        } else if letter != MARKS[1] {
+            text.push(letter);
+        } else if let (Some(start), true) = (open.pop(), open.is_empty())
+            && start < text.len()
+        {
+            spans.push(start..text.len());
         }
     }
-    text
+    (text, spans)
 }
 
 fn describe(error: &minijinja::Error) -> String {
@@ -230,5 +300,69 @@ mod tests {
             GenerationPrompt::Omit,
         );
         assert_eq!(text.expect("renders"), "<s> yes</s>.");
+    }
+
+    fn rendered(source: &str, messages: &serde_json::Value) -> String {
+        let template = ChatTemplate::new(source, Vec::new(), "t.jinja".into()).expect("parses");
+        template.render(messages.as_array().expect("a list"), None, GenerationPrompt::Omit).expect("renders")
+    }
+
+    #[test]
+    fn what_templates_ask_is_answered_as_in_python() {
+        let message = json!([{ "role": "user", "content": "a.b.c", "tool_calls": null }]);
+        let check =
+            |source: &str, expected: &str| assert_eq!(rendered(source, &message), expected, "{source}");
+        check("{{ tools is iterable }} {{ tools is none }} {{ documents is none }}", "False True True");
+        check(
+            "{{ 'a' is sequence }} {{ {} is sequence }} {{ [] is iterable }} {{ 1 is sequence }}",
+            "True True True False",
+        );
+        check("{{ messages[0].tool_calls is defined }}", "False");
+        check("{{ messages[0].content.rsplit('.', 1) | join('|') }}", "a.b|c");
+        check(
+            "{{ 'x:y:z'.partition(':')[2] }} {{ 'x:y'.rpartition(':')[0] }} {{ 'xy'.partition(':')[0] }}",
+            "y:z x xy",
+        );
+        check("{{ 'abc'.removeprefix('a').removesuffix('c').removesuffix('q') }}", "b");
+        check(
+            "{{ {'b': 1e-7, 'a': ['é', 2.0, none]} | tojson }}",
+            "{\"b\": 1e-07, \"a\": [\"\u{e9}\", 2.0, null]}",
+        );
+        check(
+            "{{ {'b': 1, 'a': 'é'} | tojson(sort_keys=true, ensure_ascii=true, separators=(',', ':')) }}",
+            r#"{"a":"\u00e9","b":1}"#,
+        );
+        check(
+            "{{ {'b': [1, {}], 'a': []} | tojson(indent=2) }}",
+            "{\n  \"b\": [\n    1,\n    {}\n  ],\n  \"a\": []\n}",
+        );
+    }
+
+    #[test]
+    fn conversations_with_tools_have_a_template_of_their_own_where_the_folder_has_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, source: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
+            std::fs::write(path, source).expect("writable");
+        };
+        let config = json!({
+            "chat_template": [{ "name": "tool_use", "template": "T{{ sep_token }}" }, { "name": "default", "template": "D{{ image }}" }],
+            "extra_special_tokens": { "image": "<i>", "other": { "content": "<o>" } },
+        });
+        let open = || {
+            let token = |name: &str| (name == "sep_token").then(|| "<sep>".to_owned());
+            ChatTemplate::open(folder.path(), &config, token).expect("parses").expect("there")
+        };
+        let check = |template: &ChatTemplate, tools: &serde_json::Value, expected: &str| {
+            assert_eq!(template.render(&[], Some(tools), GenerationPrompt::Omit).expect("renders"), expected);
+        };
+        check(&open(), &json!([{}]), "T<sep>");
+        check(&open(), &json!(null), "D<i>");
+        write("chat_template.jinja", "own");
+        check(&open(), &json!([{}]), "own");
+        write("additional_chat_templates/tool_use.jinja", "own{{ other }}");
+        check(&open(), &json!([{}]), "own<o>");
+        check(&open(), &json!(null), "own");
     }
 }

@@ -11,7 +11,9 @@ pub enum LrScheduler {
     Cosine,
     /// A line, down to 0 after the last step.
     Linear,
-    /// It stays.
+    /// It stays after the warm-up: transformers' `constant_with_warmup`, which is another name here. Its `constant` has no
+    /// warm-up, as with `warmup_steps` of 0.
+    #[serde(alias = "constant_with_warmup")]
     Constant,
 }
 

@@ -1,0 +1,115 @@
+//! A template's source, in the words of the engine that reads it here.
+//!
+//! - transformers marks the assistant's words with `{% generation %} .. {% endgeneration %}`, a tag of its own: here they are a
+//!   call of [`GENERATION`] with a body.
+//! - Python leaves out a line break after a backslash in a string, and knows `\a` and `\v`.
+
+/// The function that `{% generation %}` calls.
+pub(super) const GENERATION: &str = "qtuner_generation";
+
+/// The source as the engine is to read it.
+pub(super) fn prepared(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(place) = rest.find('{') {
+        out.push_str(&rest[..place]);
+        rest = &rest[place..];
+        let length = match rest.as_bytes().get(1) {
+            Some(b'#') => rest.find("#}").map_or(rest.len(), |end| end + 2),
+            Some(b'%') if tag(rest).is_some_and(|(_, word)| word == "raw") => end_of_raw(rest),
+            Some(b'%' | b'{') => {
+                rest = inside(rest, &mut out);
+                continue;
+            }
+            _ => 1,
+        };
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out + rest
+}
+
+/// The name of the tag that `rest` begins with, and where it stands.
+fn tag(rest: &str) -> Option<(usize, &str)> {
+    let body = rest.strip_prefix("{%")?.trim_start_matches(['-', '+']).trim_start();
+    let word = body.split(|letter: char| !letter.is_alphanumeric()).next()?;
+    Some((rest.len() - body.len(), word))
+}
+
+/// Where the block of `{% raw %}` ends, in which nothing is a tag.
+fn end_of_raw(rest: &str) -> usize {
+    let mut tags = rest.match_indices("{%");
+    let end = tags.find(|(place, _)| tag(&rest[*place..]).is_some_and(|(_, word)| word == "endraw"));
+    end.map_or(rest.len(), |(place, _)| place + 2)
+}
+
+/// Writes the tag or expression that `rest` begins with, and gives what follows it.
+fn inside<'s>(rest: &'s str, out: &mut String) -> &'s str {
+    let mut place = 2;
+    match tag(rest) {
+        Some((at, word @ ("generation" | "endgeneration"))) => {
+            out.push_str(&rest[..at]);
+            if word == "generation" {
+                out.extend(["call ", GENERATION, "()"]);
+            } else {
+                out.push_str("endcall");
+            }
+            place = at + word.len();
+        }
+        _ => out.push_str(&rest[..place]),
+    }
+    let close = if rest.starts_with("{%") { "%}" } else { "}}" };
+    let mut quote = None;
+    let mut letters = rest[place..].char_indices().peekable();
+    while let Some((offset, letter)) = letters.next() {
+        match (quote, letter) {
+            (None, _) if rest[place + offset..].starts_with(close) => return &rest[place + offset..],
+            (None, '"' | '\'') => quote = Some(letter),
+            (Some(open), _) if letter == open => quote = None,
+            (Some(_), '\\') => {
+                match letters.next() {
+                    Some((_, '\n')) | None => {}
+                    Some((_, '\r')) => drop(letters.next_if(|(_, next)| *next == '\n')),
+                    Some((_, 'a')) => out.push('\x07'),
+                    Some((_, 'v')) => out.push('\x0b'),
+                    Some((_, other)) => out.extend(['\\', other]),
+                }
+                continue;
+            }
+            _ => {}
+        }
+        out.push(letter);
+    }
+    ""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(source: &str, expected: &str) {
+        assert_eq!(prepared(source), expected);
+    }
+
+    #[test]
+    fn generation_is_a_call_however_it_is_written() {
+        for (open, close) in [("{%", "%}"), ("{%- ", " -%}"), ("{%+  ", "  %}"), ("{% ", " %}")] {
+            check(
+                &format!("a{open}generation{close}b{open}endgeneration{close}c"),
+                &format!("a{open}call qtuner_generation(){close}b{open}endcall{close}c"),
+            );
+        }
+        check("{% generations %}{# {% generation %} #}", "{% generations %}{# {% generation %} #}");
+        check("{% raw %}{% generation %}{% endraw %}x", "{% raw %}{% generation %}{% endraw %}x");
+        check("a { b }} {", "a { b }} {");
+    }
+
+    #[test]
+    fn strings_are_read_as_python_reads_them() {
+        check("{{ 'a\\\nb' }}", "{{ 'ab' }}");
+        check("{% set x = \"a\\\r\nb\\a\\v\" %}", "{% set x = \"ab\x07\x0b\" %}");
+        check(r"{{ 'it\'s }} \n \\' }}\a", r"{{ 'it\'s }} \n \\' }}\a");
+        check("{{ \"{% generation %}\" }}", "{{ \"{% generation %}\" }}");
+        check("{{ 'open", "{{ 'open");
+    }
+}
