@@ -145,18 +145,16 @@ impl<W: Weigh, const R: usize> Column<'_, W, R> {
                 *table = of.table(simd, self.weigh, NIBBLE_COLUMN[FIRST + c]);
             }
             let end = at + group.blocks;
-            for (block, left) in (at..end).zip(&self.left[at..end]) {
-                let words = self.words[block..].as_flattened();
+            let blocks = self.words[at..end].iter().zip(&self.left[at..end]);
+            for (block, (words, left)) in (at..end).zip(blocks) {
                 let ahead = self.ahead(block);
                 for row in (0..BLOCK_ROWS).step_by(S::LANES) {
-                    if row / S::LANES % (WORD_COLUMNS / C) == FIRST / C {
+                    if FIRST == 0 {
                         simd.prefetch(self.all, ahead + row);
                     }
-                    let words = &words[row..];
-                    let mut codes = [simd.zero_words(); C];
-                    for byte in 0..C / 2 {
-                        codes[2 * byte] = simd.words_from_byte(words, FIRST / 2 + byte);
-                        codes[2 * byte + 1] = simd.next(codes[2 * byte]);
+                    let mut words = simd.words(&words[row..]);
+                    if FIRST > 0 {
+                        words = simd.skip(words, FIRST);
                     }
                     if R <= 2 {
                         let mut x = [simd.splat(0.0); R];
@@ -164,7 +162,8 @@ impl<W: Weigh, const R: usize> Column<'_, W, R> {
                             x[r] = simd.load(&left[r].0[row..]);
                         }
                         for c in 0..C {
-                            let weights = simd.lookup(&tables[c], codes[c]);
+                            let weights = simd.lookup(&tables[c], words);
+                            words = simd.next(words);
                             for r in 0..R {
                                 totals[r][c] = simd.mul_add(weights, x[r], totals[r][c]);
                             }
@@ -172,7 +171,8 @@ impl<W: Weigh, const R: usize> Column<'_, W, R> {
                     } else {
                         let mut weights = [simd.splat(0.0); C];
                         for c in 0..C {
-                            weights[c] = simd.lookup(&tables[c], codes[c]);
+                            weights[c] = simd.lookup(&tables[c], words);
+                            words = simd.next(words);
                         }
                         for r in 0..R {
                             let x = simd.load(&left[r].0[row..]);

@@ -271,17 +271,6 @@ impl Simd for Avx512 {
         unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
     }
 
-    // A load that crosses a line takes a pipe that has time, where a shift takes one that has not.
-    #[inline(always)]
-    fn words_from_byte(self, from: &[i32], byte: usize) -> Self::U {
-        assert!(byte < size_of::<i32>());
-        if from.len() <= LANES {
-            return self.skip(self.words(from), 2 * byte);
-        }
-        // SAFETY: `from` has a word more than are read, and the last byte is one of that.
-        unsafe { _mm512_loadu_si512(from.as_ptr().byte_add(byte).cast()) }
-    }
-
     #[inline(always)]
     fn put_words(self, x: Self::U, to: &mut [i32]) {
         let to = &mut to[..LANES];

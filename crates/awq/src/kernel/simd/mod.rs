@@ -176,11 +176,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn transpose(self, words: &[i32], stride: usize, out: &mut [Self::U; STRIP_WORDS]);
     /// The first words of `from`.
     fn words(self, from: &[i32]) -> Self::U;
-    /// The first words of `from`, each shifted right by `byte` bytes below four. What comes in from the left may be anything.
-    #[inline(always)]
-    fn words_from_byte(self, from: &[i32], byte: usize) -> Self::U {
-        self.skip(self.words(from), 2 * byte)
-    }
     /// The reverse of [`Simd::words`].
     fn put_words(self, x: Self::U, to: &mut [i32]);
     /// A nibble of every lane, one of the lower half, where it is: its code times [`PLACES`], plus [`CODE_OFFSET`].
