@@ -3,16 +3,17 @@
 
 mod support;
 
-use qtuner_core::{LoraConfig, ModuleTree, inject_adapter};
+use qtuner_core::{Bias, LoraConfig, ModuleTree, Trainability, inject_adapter, load_adapter, save_adapter};
 use qtuner_train::data::Sample;
 use qtuner_train::metrics::{self, Record};
+use qtuner_train::optimizer::trainable_parameters;
 use qtuner_train::trainer::{Silent, Status};
 use qtuner_train::{Checkpoint, Dataset, LanguageModel, ModelError, TrainConfig, TrainError, Trainer};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use support::{Toy, config, no_data, train, turn_to_draw, windows};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 /// A token that its model has no number for.
 const BAD: u32 = 22;
@@ -27,6 +28,27 @@ impl LanguageModel for Poisoned {
         let hidden = self.inner.hidden_states(tokens, segments)?;
         let is_bad = tokens.eq(i64::from(BAD)).unsqueeze(-1);
         Ok(hidden.masked_fill(&is_bad, f64::NAN))
+    }
+
+    fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
+        self.inner.logits(hidden)
+    }
+
+    fn vocab_size(&self) -> i64 {
+        self.inner.vocab_size
+    }
+}
+
+/// A model with a bias beside its layers.
+#[derive(ModuleTree)]
+struct Biased {
+    inner: Toy,
+    bias: Tensor,
+}
+
+impl LanguageModel for Biased {
+    fn hidden_states(&self, tokens: &Tensor, segments: Option<&Tensor>) -> Result<Tensor, ModelError> {
+        self.inner.hidden_states(tokens, segments)
     }
 
     fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
@@ -163,4 +185,15 @@ fn only_an_adapter_that_trains_is_trained_and_saved() {
         assert!(matches!(error, TrainError::AdapterDoesNotTrain { .. }), "{text}");
         assert!(text.contains(name) && text.contains("[\"default\"] active of"), "{text}");
     }
+    // Active and frozen, beside an adapter whose biases train.
+    let folder = tempfile::tempdir().unwrap();
+    save_adapter(&model, "default", folder.path()).unwrap();
+    let mut model = Toy::base(support::VOCAB);
+    load_adapter(&mut model, folder.path(), "frozen", Trainability::Frozen).unwrap();
+    let mut model = Biased { inner: model, bias: Tensor::zeros([3], (Kind::Float, Device::Cpu)) };
+    let biases = LoraConfig::new(["mix"]).with_bias(Bias::All);
+    inject_adapter(&mut model, &biases, "biases").unwrap();
+    assert_eq!(trainable_parameters(&model).len(), 1, "the bias");
+    let error = Trainer::new(&mut model, "frozen", config(2), windows(5, 6), no_data(), output.path()).err();
+    assert!(matches!(error, Some(TrainError::AdapterDoesNotTrain { .. })), "{error:?}");
 }

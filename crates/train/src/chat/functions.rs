@@ -15,6 +15,9 @@ pub(super) fn raise_exception(message: String) -> Result<Value, Error> {
 /// The `tojson` filter: Python's `json.dumps(value, ensure_ascii=False, indent=..., separators=..., sort_keys=...)`.
 #[allow(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
 pub(super) fn tojson(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
+    if value.is_undefined() {
+        return Err(Error::new(ErrorKind::UndefinedError, "tojson: the value is undefined"));
+    }
     let mut python = PythonJson::new(kwargs.get("indent")?);
     if kwargs.get::<Option<bool>>("ensure_ascii")? == Some(true) {
         python.letters = Letters::Escaped;

@@ -1,7 +1,7 @@
 //! Where Python and the engine differ in what templates use: some methods of strings, two tests, numbers in JSON.
 
 use minijinja::value::ValueKind;
-use minijinja::{Error, State, Value};
+use minijinja::{Error, Output, State, Value};
 use serde_json::ser::Formatter;
 use std::io;
 
@@ -34,6 +34,26 @@ pub(super) fn method(
         }
         _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args),
     }
+}
+
+/// Writes a value into the text: floats as Python does, all else as the engine.
+pub(super) fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    match number(value) {
+        Some(number) => out.write_str(&float(number)).map_err(Error::from),
+        None => minijinja::escape_formatter(out, state, value),
+    }
+}
+
+/// The `string` filter.
+#[allow(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
+pub(super) fn text(value: Value) -> String {
+    number(&value).map_or_else(|| value.to_string(), float)
+}
+
+/// The value, if it is a float.
+fn number(value: &Value) -> Option<f64> {
+    let is_float = value.is_number() && !value.is_integer();
+    is_float.then(|| f64::try_from(value.clone()).ok()).flatten()
 }
 
 /// The `iterable` test: `none` is none, and what is undefined is an empty sequence.

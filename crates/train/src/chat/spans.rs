@@ -6,7 +6,8 @@
 //!
 //! Templates that write earlier turns differently from the last one (reasoning left out, the system's message in the last question,
 //! an end of text) are asked again with a word of ours in place of the message's: what then stands before and after that word
-//! stands before and after the message's words, too, whatever these are.
+//! stands before and after the message's words, too, whatever these are. Of ends that the last turn and an earlier one do not have in
+//! common, an earlier one learns nothing.
 
 use super::{ChatTemplate, GenerationPrompt, TemplateError};
 use serde_json::Value;
@@ -29,12 +30,8 @@ pub fn assistant_spans(
     let mut spans: Vec<Range<usize>> = Vec::new();
     for (index, _) in messages.iter().enumerate().filter(|(_, message)| message["role"] == "assistant") {
         let from = spans.last().map_or(0, |span| span.end);
-        let start = conversation.start(index, from)?;
-        let end = conversation.end(index, start)?;
-        if end <= start {
-            return Err(template.unplaced(index));
-        }
-        spans.push(start..end);
+        let span = conversation.span(index, from).or_else(|| conversation.same_turn(index, from));
+        spans.push(span.ok_or_else(|| template.unplaced(index))?);
     }
     Ok((conversation.text, spans))
 }
@@ -54,47 +51,57 @@ impl Conversation<'_> {
         self.template.render(messages, self.tools, prompt)
     }
 
-    /// What stands before and after the words of message `index` in the text of the first `count` messages.
-    fn around(&self, index: usize, count: usize) -> Option<(String, String)> {
-        let mut messages = self.messages[..count].to_vec();
+    /// What stands before and after the words of message `index` of `messages` in their text.
+    fn around(&self, messages: &[Value], index: usize) -> Option<(String, String)> {
+        let mut messages = messages.to_vec();
         messages[index].as_object_mut()?.insert("content".to_owned(), Value::from(PROBE));
         let text = self.render(&messages, GenerationPrompt::Omit).ok()?;
         let (before, after) = text.split_once(PROBE)?;
         (!after.contains(PROBE)).then(|| (before.to_owned(), after.to_owned()))
     }
 
-    /// Where turn `index` begins, at `from` or later.
-    fn start(&self, index: usize, from: usize) -> Result<usize, TemplateError> {
-        let Self { messages, text, .. } = self;
-        if index > 0 {
-            let before = self.render(&messages[..index], GenerationPrompt::Add)?;
-            if text.starts_with(&before) {
-                return Ok(before.len().max(from));
-            }
-            if text.starts_with(&self.render(&messages[..index], GenerationPrompt::Omit)?) {
-                // The prompt ends in words that the template leaves out of finished turns: what both have in common counts.
-                return Ok(common_prefix(text, &before).max(from));
-            }
+    /// Turn `index`, which begins at `from` or later.
+    fn span(&self, index: usize, from: usize) -> Option<Range<usize>> {
+        let asked = || self.behind_prompt(&self.messages[..index]).filter(|_| index > 0);
+        let start = asked().map(|start| start.max(from)).or_else(|| self.behind_header(index, from))?;
+        let end = self.end(index, start)?;
+        (start < end).then_some(start..end)
+    }
+
+    /// The text of turn `index` as the last one, where it stands in this text: for turns without words, such as calls of tools,
+    /// behind questions that are written otherwise.
+    fn same_turn(&self, index: usize, from: usize) -> Option<Range<usize>> {
+        let before = self.render(&self.messages[..index], GenerationPrompt::Add).ok()?;
+        let through = self.render(&self.messages[..=index], GenerationPrompt::Omit).ok()?;
+        let turn = through.strip_prefix(&before).filter(|turn| !turn.is_empty())?;
+        let start = from + self.text.get(from..)?.find(turn)?;
+        Some(start..start + turn.len())
+    }
+
+    /// Behind the prompt that follows `earlier`; some templates refuse to end there.
+    fn behind_prompt(&self, earlier: &[Value]) -> Option<usize> {
+        let before = self.render(earlier, GenerationPrompt::Add).ok()?;
+        if self.text.starts_with(&before) {
+            return Some(before.len());
         }
-        self.behind_header(index, from).ok_or_else(|| self.template.unplaced(index))
+        // The prompt ends in words that the template leaves out of finished turns: what both have in common counts.
+        let said = self.render(earlier, GenerationPrompt::Omit).ok()?;
+        let (text, prompt) = (self.text.strip_prefix(&said)?, before.strip_prefix(&said)?);
+        Some(said.len() + common_prefix(text, prompt))
     }
 
     /// Behind the header that stands before the words of message `index`.
     fn behind_header(&self, index: usize, from: usize) -> Option<usize> {
-        let (before, _) = self.around(index, self.messages.len())?;
+        let (before, _) = self.around(self.messages, index)?;
         let place = if self.text.starts_with(&before) { before.len() } else { return None };
         let header = self.prompt().or_else(|| self.words_after_question(index));
         let Some(header) = header else { return (index == 0).then_some(place) };
+        // The prompt may end in words that the template leaves out of finished turns, or writes otherwise.
         let earlier = self.text.get(from..place)?;
-        match earlier.rfind(&header) {
-            Some(found) => Some(from + found + header.len()),
-            // The prompt may end in words that the template leaves out of finished turns.
-            None => header
-                .char_indices()
-                .skip(1)
-                .any(|(cut, _)| earlier.ends_with(&header[..cut]))
-                .then_some(place),
-        }
+        let mut cuts = header.char_indices().map(|(cut, _)| &header[..cut]).chain([header.as_str()]).rev();
+        let (part, found) = cuts.find_map(|part| Some((part, earlier.rfind(part)?)))?;
+        let length = if part == header { part.len() } else { whole_marks(part) };
+        (length > 0).then_some(from + found + length)
     }
 
     /// The generation prompt by itself, if it stands at the end of a text.
@@ -112,22 +119,33 @@ impl Conversation<'_> {
     }
 
     /// Where turn `index` ends, which begins at `start`.
-    fn end(&self, index: usize, start: usize) -> Result<usize, TemplateError> {
-        let through = self.render(&self.messages[..=index], GenerationPrompt::Omit)?;
-        if self.text.starts_with(&through) {
-            return Ok(through.len());
+    fn end(&self, index: usize, start: usize) -> Option<usize> {
+        let through = self.render(&self.messages[..=index], GenerationPrompt::Omit).ok();
+        if let Some(through) = through.as_ref().filter(|through| self.text.starts_with(*through)) {
+            return Some(through.len());
         }
         let end = self.end_around(index).filter(|end| *end > start);
-        let by_words = || Some(start + end_of_words(&self.text[start..], &through, &self.messages[index])?);
-        end.or_else(by_words).ok_or_else(|| self.template.unplaced(index))
+        let by_words = || {
+            let words = end_of_words(&self.text[start..], through.as_ref()?, &self.messages[index])?;
+            Some(start + words)
+        };
+        end.or_else(by_words)
     }
 
     /// What follows the words in this text and in that of the turn as the last one, as far as both are the same.
     fn end_around(&self, index: usize) -> Option<usize> {
-        let (_, after) = self.around(index, self.messages.len())?;
-        let (_, last) = self.around(index, index + 1)?;
-        let words_end = self.text.len().checked_sub(after.len()).filter(|_| self.text.ends_with(&after))?;
-        Some(words_end + common_prefix(&after, &last))
+        let (_, after) = self.around(self.messages, index)?;
+        // Some templates refuse to end there: then as the answer to a question of the conversation.
+        let (_, last) = self.around(&self.messages[..=index], index).or_else(|| {
+            let question = self.messages.iter().find(|message| message["role"] == "user")?;
+            self.around(&[question.clone(), self.messages[index].clone()], 1)
+        })?;
+        // What parts words from a call of a tool is not there without words.
+        let is_silent = self.messages[index]["content"].as_str().is_none_or(|words| words.trim().is_empty());
+        let after = if is_silent { after.trim_start() } else { &after };
+        let last = if is_silent { last.trim_start() } else { &last };
+        let words_end = self.text.len().checked_sub(after.len()).filter(|_| self.text.ends_with(after))?;
+        Some(words_end + common_prefix(after, last))
     }
 }
 
@@ -147,13 +165,17 @@ fn common_prefix(one: &str, other: &str) -> usize {
     if length == one.len() || length == other.len() {
         return length;
     }
-    let common = &one[..length];
+    whole_marks(&one[..length])
+}
+
+/// How much of `common`, after which two texts part, is whole marks.
+fn whole_marks(common: &str) -> usize {
     let open = [('<', '>'), ('[', ']')].into_iter().filter_map(|(open, close)| {
         let place = common.rfind(open)?;
         let mark = &common[place..];
         (!mark.contains(close) && !mark.contains(char::is_whitespace)).then_some(place)
     });
-    open.min().unwrap_or(length)
+    open.min().unwrap_or(common.len())
 }
 
 #[cfg(test)]
@@ -259,6 +281,16 @@ mod tests {
     }
 
     #[test]
+    fn a_call_of_a_tool_is_placed_though_its_words_are_dropped_and_the_question_is_written_otherwise() {
+        let source = "{% for m in messages %}{% if m.role == 'user' %}{% if loop.index0 >= messages | length - 2 %}[TOOLS]\
+                      {% endif %}[INST] {{ m.content }}[/INST]{% elif m.tool_calls %}[CALLS] {{ m.tool_calls }}</s>\
+                      {% else %} {{ m.content }}</s>{% endif %}{% endfor %}";
+        let mut messages = talk(["dropped", "yes"]);
+        messages[1]["tool_calls"] = json!(["f(1)"]);
+        check(source, &messages, &["[CALLS] ['f(1)']</s>", " yes</s>"]);
+    }
+
+    #[test]
     fn an_assistant_that_speaks_first_is_placed_behind_its_header() {
         let messages = json!([
             { "role": "assistant", "content": "hello" },
@@ -282,6 +314,48 @@ mod tests {
         let last = "{% for m in messages %}{% if loop.last %}{%generation%}\n{{ m.content }}</s>{%-endgeneration-%}\
                     {% else %}{{ m.content }} {% endif %}{% endfor %}";
         check(last, &talk(["hello", "ciao"]), &["ciao</s>"]);
+        let assigns = "{% set seen = namespace(last='') %}{% for m in messages %}{% if m.role == 'assistant' %}\
+                       {% generation %}{{ m.content }}{% set seen.last = m.role %}{% set x = 1 %}{% endgeneration %}\
+                       {% else %}{{ m.content }}{{ seen.last }}{{ x is defined }} {% endif %}{% endfor %}";
+        check(assigns, &talk(["hello", "ciao"]), &["hello", "ciao"]);
+        // Characters that could be marks, in a conversation.
+        let mut odd = talk(["he\u{fdd0}llo\u{fdd1}", "ciao"]);
+        odd[0]["content"] = json!("\u{fdd1}a\u{fdd0}b\u{fdd1}");
+        check(marked, &odd, &["he\u{fdd0}llo\u{fdd1}", "ciao"]);
+        check(CHATML, &odd, &["he\u{fdd0}llo\u{fdd1}<|end|>\n", "ciao<|end|>\n"]);
+    }
+
+    #[test]
+    fn words_of_a_question_are_no_marks() {
+        let source = "{% for m in messages %}{% if m.role == 'user' %}Human:{{ m.content }}[/INST]{% else %}\
+                      {{ m.content }}</s>{% endif %}{% endfor %}{% if add_generation_prompt %}<think>\n{% endif %}";
+        let mut messages = talk(["yes", "no"]);
+        messages[0]["content"] = json!("is x<y");
+        messages[2]["content"] = json!("and a[0");
+        check(source, &messages, &["yes</s>", "no</s>"]);
+    }
+
+    #[test]
+    fn a_template_that_refuses_a_part_of_a_conversation_is_asked_for_the_whole() {
+        let source = "{% if not messages | selectattr('role', 'equalto', 'user') | list %}{{ raise_exception('no') }}{% endif %}\
+                      {% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}<think></think>{% endif %}\
+                      {{ m.content }}{% for call in m.tool_calls %}{% if m.content %}\n\n{% endif %}<call>{{ call }}</call>\
+                      {% endfor %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}";
+        let mut messages = json!([
+            { "role": "assistant", "content": "hello" },
+            { "role": "user", "content": "hi" },
+            { "role": "assistant", "content": "", "tool_calls": ["f(1)", "g(2)"] },
+            { "role": "tool", "content": "3" },
+            { "role": "assistant", "content": "yes" },
+        ]);
+        let spoken = [
+            "</think>hello<|end|>",
+            "</think><call>f(1)</call><call>g(2)</call><|end|>",
+            "</think>yes<|end|>",
+        ];
+        check(source, &messages, &spoken);
+        messages[2]["content"] = json!(null);
+        check(source, &messages, &spoken);
     }
 
     #[test]

@@ -8,10 +8,10 @@
 use super::{functions, messages, python, source};
 use crate::files::read_if_there;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde};
-use minijinja::{Environment, State, Value, context};
+use minijinja::value::Serde;
+use minijinja::{Environment, Value, context};
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -25,8 +25,9 @@ const TOOL_USE: &str = "tool_use";
 /// The variables of special tokens.
 const TOKENS: [&str; 7] =
     ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"];
-/// What stands around the words that a template marks as the assistant's, until they are placed: Unicode has no characters here.
-const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
+/// What can stand around the words that a template marks as the assistant's, until they are placed: Unicode has no characters
+/// here, and those that a conversation has all the same are not taken.
+const MARKS: RangeInclusive<char> = '\u{fdd0}'..='\u{fdef}';
 
 /// Whether the text ends with the header of the assistant's next turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,11 +109,11 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(python::method);
         environment.add_test("iterable", python::is_iterable);
         environment.add_test("sequence", python::is_sequence);
-        environment.add_function(source::GENERATION, |state: &mut State<'_, '_>, kwargs: Kwargs| {
-            let body: Value = kwargs.get("caller")?;
-            let [open, close] = MARKS;
-            Ok(Value::from(format!("{open}{}{close}", body.call(state, &[])?)))
-        });
+        environment.set_formatter(python::write);
+        environment.add_filter("string", python::text);
+        for name in [source::OPEN, source::CLOSE] {
+            environment.add_template_owned(name, format!("{{{{ {name} }}}}")).map_err(unusable)?;
+        }
         environment.add_function("raise_exception", functions::raise_exception);
         environment.add_function("strftime_now", move |format: String| {
             let now = *now.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,16 +165,19 @@ impl ChatTemplate {
         let tools = tools.filter(|tools| !tools.is_null());
         let has_own = tools.is_some() && self.environment.get_template(TOOL_USE).is_ok();
         let name = if has_own { TOOL_USE } else { "chat" };
+        let marks = marks(messages, tools);
         let variables = context! {
             messages => Value::from(Serde(messages::normalized(messages))),
             tools => tools.map(|tools| Value::from(Serde(tools))),
             documents => (),
+            qtuner_open => marks[0],
+            qtuner_close => marks[1],
             add_generation_prompt => prompt == GenerationPrompt::Add,
             ..tokens
         };
         let text =
             self.environment.get_template(name).and_then(|chat| chat.render(variables)).map_err(failed)?;
-        Ok(without_marks(&text))
+        Ok(without_marks(&text, marks))
     }
 }
 
@@ -218,15 +222,31 @@ fn extra_tokens(config: &serde_json::Value) -> Vec<(String, String)> {
     named.into_iter().flatten().filter_map(|(name, token)| Some((name.clone(), text(token)?))).collect()
 }
 
+/// Two marks that stand nowhere in a conversation.
+fn marks(messages: &[serde_json::Value], tools: Option<&serde_json::Value>) -> [char; 2] {
+    fn has(value: &serde_json::Value, mark: char) -> bool {
+        match value {
+            serde_json::Value::String(text) => text.contains(mark),
+            serde_json::Value::Array(values) => values.iter().any(|value| has(value, mark)),
+            serde_json::Value::Object(fields) => {
+                fields.iter().any(|(name, value)| name.contains(mark) || has(value, mark))
+            }
+            _ => false,
+        }
+    }
+    let mut free = MARKS.filter(|mark| !messages.iter().chain(tools).any(|value| has(value, *mark)));
+    [free.next(), free.next()].map(|mark| mark.unwrap_or(*MARKS.start()))
+}
+
 /// A text without the marks of `{% generation %}`, and what stood between them; what was marked within marks is one.
-fn without_marks(marked: &str) -> (String, Vec<Range<usize>>) {
+fn without_marks(marked: &str, [begin, end]: [char; 2]) -> (String, Vec<Range<usize>>) {
     let mut text = String::with_capacity(marked.len());
     let mut spans = Vec::new();
     let mut open = Vec::new();
     for letter in marked.chars() {
-        if letter == MARKS[0] {
+        if letter == begin {
             open.push(text.len());
-        } else if letter != MARKS[1] {
+        } else if letter != end {
             text.push(letter);
         } else if let (Some(start), true) = (open.pop(), open.is_empty())
             && start < text.len()
@@ -318,6 +338,10 @@ mod tests {
             "True True True False",
         );
         check("{{ messages[0].tool_calls is defined }}", "False");
+        check(
+            "{{ 1e-5 }} {{ 1e16 | string }} {{ 2.0 }} {{ 3 }} {{ none }}\r\n.",
+            "1e-05 1e+16 2.0 3 None\n.",
+        );
         check("{{ messages[0].content.rsplit('.', 1) | join('|') }}", "a.b|c");
         check(
             "{{ 'x:y:z'.partition(':')[2] }} {{ 'x:y'.rpartition(':')[0] }} {{ 'xy'.partition(':')[0] }}",

@@ -28,7 +28,7 @@ pub enum TrainError {
     NothingTrains,
     /// The adapter that is to be saved is not one that trains.
     #[error(
-        "adapter \"{name}\" does not train, found {active:?} active of {known:?}: inject it, or make it active with `set_adapter`"
+        "adapter \"{name}\" does not train, found {active:?} active of {known:?}: inject it, or name it with `set_adapter`"
     )]
     AdapterDoesNotTrain {
         /// The name.

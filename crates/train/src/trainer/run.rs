@@ -8,12 +8,13 @@ use crate::data::{Batch, Dataset, SampleOrder};
 use crate::loss::{self, Evaluation, LossSum};
 use crate::metrics::{MetricsLog, peak_memory};
 use crate::optimizer::{AdamW, clip_grad_norm, trainable_parameters};
-use qtuner_core::{Mode, model as adapters, save_adapter};
+use qtuner_core::{Layer, Mode, model as adapters, save_adapter};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+use tch::Tensor;
 
 /// A training run of one adapter.
 ///
@@ -303,15 +304,21 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
 /// Whether `path` lies in `folder`, whatever ways lead to them.
 fn is_in(path: &Path, folder: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
-    path.parent().and_then(real).is_some_and(|parent| real(folder).is_some_and(|folder| parent == folder))
+    let parent = std::path::absolute(path).ok().and_then(|path| real(path.parent()?));
+    parent.is_some_and(|parent| real(folder).is_some_and(|folder| parent == folder))
 }
 
-/// Refuses a name whose adapter is not there or does not train: another one would be trained, and this one saved.
+/// Refuses a name whose adapter is not there or does not train: others would be trained, and this one saved.
 fn check_adapter(model: &impl LanguageModel, name: &str) -> Result<(), TrainError> {
-    let active = adapters::active_adapters(model);
-    if active.iter().any(|active| active == name) {
+    let leaves = model.collect_leaves();
+    let trains = |layer: &dyn Layer| match (layer.as_lora(), layer.as_tuner()) {
+        (Some(lora), _) => lora.lora_a(name).is_some_and(Tensor::requires_grad),
+        (None, Some(tuner)) => tuner.active_adapters().iter().any(|active| active == name),
+        (None, None) => false,
+    };
+    if leaves.slots.iter().any(|(_, slot)| trains(slot.layer())) {
         return Ok(());
     }
-    let known = adapters::adapter_names(model);
+    let (active, known) = (adapters::active_adapters(model), adapters::adapter_names(model));
     Err(TrainError::AdapterDoesNotTrain { name: name.to_owned(), active, known })
 }
