@@ -57,7 +57,8 @@ pub trait BaseTunerLayer: Layer {
     /// Whether adapters contribute.
     fn adapter_state(&self) -> AdapterState;
 
-    /// Lets the adapters contribute, or not. Disabling stops every adapter's training; enabling restores the active ones'.
+    /// Lets the adapters contribute, or not. Disabling stops every adapter's training; enabling restores the active ones', but
+    /// for those that are [frozen](crate::Trainability::Frozen).
     ///
     /// # Errors
     /// [`TunerError::Layer`] when a parameter's flag cannot be changed.

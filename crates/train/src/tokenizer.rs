@@ -168,7 +168,7 @@ fn read_json(path: &Path) -> Result<Value, TokenizerError> {
 }
 
 /// A special token's text: a plain string, or an object with its `content`.
-fn special_token(config: &Value, key: &str) -> Option<String> {
+pub(crate) fn special_token(config: &Value, key: &str) -> Option<String> {
     let token = config.get(key)?;
     token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
 }

@@ -103,7 +103,9 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Failure> {
             text
         };
         too_long = too_long.take().or(Warning::about_context(text.tokens, model.inner().config()));
-        texts.push(prompt.shown.clone() + &text.continuation);
+        if fits {
+            texts.push(prompt.shown.clone() + &text.continuation);
+        }
         Ok(())
     })?;
     if fits {

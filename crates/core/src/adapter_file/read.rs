@@ -1,6 +1,6 @@
 //! An adapter folder as it lies on the disk, before any model is asked.
 
-use super::names::with_prefix;
+use super::names::{PREFIX, with_prefix};
 use super::{AdapterFileError, CONFIG_FILE, MAX_CONFIG_BYTES, MODEL_FILE, tensors};
 use crate::config::LoraConfig;
 use std::collections::BTreeMap;
@@ -36,6 +36,14 @@ impl StoredAdapter {
     pub fn read(folder: impl AsRef<Path>) -> Result<Self, AdapterFileError> {
         let folder = folder.as_ref();
         Ok(Self { config: read_config(folder)?, tensors: read_tensors(folder)? })
+    }
+
+    /// The adapted modules by the model's names, each with its `A [r, in]`.
+    pub fn modules(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().filter_map(|(name, tensor)| {
+            let (module, _) = name.strip_prefix(PREFIX)?.split_once(".lora_A.")?;
+            Some((module, tensor))
+        })
     }
 }
 

@@ -31,7 +31,7 @@ pub fn set_adapter(model: &mut impl ModuleTree, names: &[&str]) -> Result<(), Tu
     each_tuner_mut(model, |tuner| tuner.set_adapter(names))
 }
 
-/// Lets the active adapters contribute and train again.
+/// Lets the active adapters contribute and train again, but for those that are [frozen](crate::Trainability::Frozen).
 ///
 /// # Errors
 /// [`TunerError::Layer`] when a parameter's flag cannot be changed.

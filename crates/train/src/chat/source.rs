@@ -36,7 +36,7 @@ pub(super) fn prepared(source: &str) -> String {
 /// The name of the tag that `rest` begins with, and where it stands.
 fn tag(rest: &str) -> Option<(usize, &str)> {
     let body = rest.strip_prefix("{%")?.trim_start_matches(['-', '+']).trim_start();
-    let word = body.split(|letter: char| !letter.is_alphanumeric()).next()?;
+    let word = body.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')).next()?;
     Some((rest.len() - body.len(), word))
 }
 
@@ -119,7 +119,8 @@ mod tests {
                 ),
             );
         }
-        check("{% generations %}{# {% generation %} #}", "{% generations %}{# {% generation %} #}");
+        check("{% generation_id %}{# {% generation %} #}", "{% generation_id %}{# {% generation %} #}");
+        check("{% generations %}", "{% generations %}");
         check("{% raw %}{% generation %}{% endraw %}x", "{% raw %}{% generation %}{% endraw %}x");
         check("a { b }} {", "a { b }} {");
     }

@@ -36,9 +36,6 @@ pub fn assistant_spans(
     Ok((conversation.text, spans))
 }
 
-/// Words that stand in no conversation.
-const PROBE: &str = "qtuner-probes-the-place-of-a-message";
-
 struct Conversation<'a> {
     template: &'a ChatTemplate,
     messages: &'a [Value],
@@ -51,13 +48,8 @@ impl Conversation<'_> {
         self.template.render(messages, self.tools, prompt)
     }
 
-    /// What stands before and after the words of message `index` of `messages` in their text.
     fn around(&self, messages: &[Value], index: usize) -> Option<(String, String)> {
-        let mut messages = messages.to_vec();
-        messages[index].as_object_mut()?.insert("content".to_owned(), Value::from(PROBE));
-        let text = self.render(&messages, GenerationPrompt::Omit).ok()?;
-        let (before, after) = text.split_once(PROBE)?;
-        (!after.contains(PROBE)).then(|| (before.to_owned(), after.to_owned()))
+        self.template.around(messages, index, self.tools)
     }
 
     /// Turn `index`, which begins at `from` or later.
@@ -319,10 +311,10 @@ mod tests {
                        {% else %}{{ m.content }}{{ seen.last }}{{ x is defined }} {% endif %}{% endfor %}";
         check(assigns, &talk(["hello", "ciao"]), &["hello", "ciao"]);
         // Characters that could be marks, in a conversation.
-        let mut odd = talk(["he\u{fdd0}llo\u{fdd1}", "ciao"]);
-        odd[0]["content"] = json!("\u{fdd1}a\u{fdd0}b\u{fdd1}");
-        check(marked, &odd, &["he\u{fdd0}llo\u{fdd1}", "ciao"]);
-        check(CHATML, &odd, &["he\u{fdd0}llo\u{fdd1}<|end|>\n", "ciao<|end|>\n"]);
+        let mut odd = talk(["he\u{f0000}llo\u{f0001}", "ciao"]);
+        odd[0]["content"] = json!("\u{f0001}a\u{f0000}b\u{f0001}");
+        check(marked, &odd, &["he\u{f0000}llo\u{f0001}", "ciao"]);
+        check(CHATML, &odd, &["he\u{f0000}llo\u{f0001}<|end|>\n", "ciao<|end|>\n"]);
     }
 
     #[test]

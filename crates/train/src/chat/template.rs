@@ -7,6 +7,7 @@
 
 use super::{functions, messages, python, source};
 use crate::files::read_if_there;
+use crate::tokenizer::special_token;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
@@ -25,9 +26,9 @@ const TOOL_USE: &str = "tool_use";
 /// The variables of special tokens.
 const TOKENS: [&str; 7] =
     ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"];
-/// What can stand around the words that a template marks as the assistant's, until they are placed: Unicode has no characters
-/// here, and those that a conversation has all the same are not taken.
-const MARKS: RangeInclusive<char> = '\u{fdd0}'..='\u{fdef}';
+/// What can stand around the words that a template marks as the assistant's, until they are placed: 131,000 characters of private
+/// use, of which those that a conversation has are not taken.
+const MARKS: RangeInclusive<char> = '\u{f0000}'..='\u{10fffd}';
 
 /// Whether the text ends with the header of the assistant's next turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl ChatTemplate {
     pub(crate) fn open(
         folder: &Path,
         config: &serde_json::Value,
-        special_token: impl Fn(&str) -> Option<String>,
+        usual_token: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Self>, TemplateError> {
         let path = folder.join(TEMPLATE_FILE);
         let read = |path: &Path| {
@@ -81,7 +82,7 @@ impl ChatTemplate {
             }
             _ => return Ok(None),
         };
-        let tokens = TOKENS.into_iter().filter_map(|name| Some((name, special_token(name)?))).collect();
+        let tokens = TOKENS.into_iter().filter_map(|name| Some((name, usual_token(name)?))).collect();
         let mut template = Self::new(&source, tokens, path)?;
         template.tokens.extend(extra_tokens(config));
         if let Some(source) = tool_use {
@@ -165,24 +166,28 @@ impl ChatTemplate {
         let tools = tools.filter(|tools| !tools.is_null());
         let has_own = tools.is_some() && self.environment.get_template(TOOL_USE).is_ok();
         let name = if has_own { TOOL_USE } else { "chat" };
-        let marks = marks(messages, tools);
+        let chat = self.environment.get_template(name).map_err(failed)?;
+        let marks = chat.source().contains(source::OPEN).then(|| marks(messages, tools));
+        let [open, close] = marks.unwrap_or_default();
         let variables = context! {
             messages => Value::from(Serde(messages::normalized(messages))),
             tools => tools.map(|tools| Value::from(Serde(tools))),
             documents => (),
-            qtuner_open => marks[0],
-            qtuner_close => marks[1],
+            qtuner_open => open,
+            qtuner_close => close,
             add_generation_prompt => prompt == GenerationPrompt::Add,
             ..tokens
         };
-        let text =
-            self.environment.get_template(name).and_then(|chat| chat.render(variables)).map_err(failed)?;
-        Ok(without_marks(&text, marks))
+        let text = chat.render(variables).map_err(failed)?;
+        match marks {
+            Some(marks) => Ok(without_marks(&text, marks)),
+            None => Ok((text, Vec::new())),
+        }
     }
 }
 
-/// Words that stand in no template.
-const PROBE: &str = "qtuner-probes-the-end-of-a-turn";
+/// Words that stand in no template and no conversation.
+const PROBE: &str = "qtuner-probes-the-place-of-a-message";
 
 impl ChatTemplate {
     /// What stands after an assistant's words, which ends its turn; nothing when the template refuses a question with an answer.
@@ -196,10 +201,23 @@ impl ChatTemplate {
     /// # Ok::<(), qtuner_train::chat::TemplateError>(())
     /// ```
     pub fn turn_end(&self) -> Option<String> {
-        let messages = [("user", "?"), ("assistant", PROBE)]
-            .map(|(role, content)| serde_json::json!({ "role": role, "content": content }));
-        let text = self.render(&messages, None, GenerationPrompt::Omit).ok()?;
-        text.rsplit_once(PROBE).map(|(_, end)| end.to_owned())
+        let message = |role: &str| serde_json::json!({ "role": role, "content": "?" });
+        self.around(&[message("user"), message("assistant")], 1, None).map(|(_, end)| end)
+    }
+
+    /// What stands before and after the words of message `index` in the text of `messages`, whatever the words are; nothing when
+    /// the template refuses others, or writes them never or twice.
+    pub(super) fn around(
+        &self,
+        messages: &[serde_json::Value],
+        index: usize,
+        tools: Option<&serde_json::Value>,
+    ) -> Option<(String, String)> {
+        let mut messages = messages.to_vec();
+        messages[index].as_object_mut()?.insert("content".to_owned(), serde_json::Value::from(PROBE));
+        let text = self.render(&messages, tools, GenerationPrompt::Omit).ok()?;
+        let (before, after) = text.split_once(PROBE)?;
+        (!after.contains(PROBE)).then(|| (before.to_owned(), after.to_owned()))
     }
 
     pub(super) fn unplaced(&self, index: usize) -> TemplateError {
@@ -214,12 +232,10 @@ impl fmt::Debug for ChatTemplate {
 }
 
 /// The special tokens that a tokenizer names beside the usual ones.
-fn extra_tokens(config: &serde_json::Value) -> Vec<(String, String)> {
-    let named = config.get("extra_special_tokens").and_then(serde_json::Value::as_object);
-    let text = |token: &serde_json::Value| {
-        token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
-    };
-    named.into_iter().flatten().filter_map(|(name, token)| Some((name.clone(), text(token)?))).collect()
+fn extra_tokens(config: &serde_json::Value) -> impl Iterator<Item = (String, String)> {
+    let named = &config["extra_special_tokens"];
+    let names = named.as_object().into_iter().flat_map(serde_json::Map::keys);
+    names.filter_map(|name| Some((name.clone(), special_token(named, name)?)))
 }
 
 /// Two marks that stand nowhere in a conversation.

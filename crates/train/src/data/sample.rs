@@ -82,7 +82,7 @@ impl Sample {
         (0..self.len()).map(target).collect()
     }
 
-    /// How many tokens its longest document has: the largest position that a model is asked for, and one.
+    /// How many tokens its longest document has: one more than the largest position that a model is asked for.
     ///
     /// ```
     /// use qtuner_train::data::Sample;

@@ -65,13 +65,7 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
         output: &Path,
     ) -> Result<Self, TrainError> {
         config.validate()?;
-        if train.samples().is_empty() {
-            return Err(TrainError::NoSamples);
-        }
-        let tokens = train.vocab_size().max(eval.vocab_size());
-        if tokens > model.vocab_size() {
-            return Err(TrainError::Vocabulary { largest: tokens - 1, vocab_size: model.vocab_size() });
-        }
+        Self::check_data(model, &train, &eval)?;
         let parameters = trainable_parameters(model);
         if parameters.is_empty() {
             return Err(TrainError::NothingTrains);
@@ -92,6 +86,21 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
             best: None,
             saved: None,
         })
+    }
+
+    /// Refuses data that a run of `model` would refuse, before there is one.
+    ///
+    /// # Errors
+    /// [`TrainError::NoSamples`], and [`TrainError::Vocabulary`] for tokens that the model does not have.
+    pub fn check_data(model: &M, train: &Dataset, eval: &Dataset) -> Result<(), TrainError> {
+        if train.samples().is_empty() {
+            return Err(TrainError::NoSamples);
+        }
+        let tokens = train.vocab_size().max(eval.vocab_size());
+        if tokens > model.vocab_size() {
+            return Err(TrainError::Vocabulary { largest: tokens - 1, vocab_size: model.vocab_size() });
+        }
+        Ok(())
     }
 
     /// What the run will do.
@@ -229,7 +238,7 @@ impl<'m, M: LanguageModel> Trainer<'m, M> {
 
     /// Whether this step's evaluation is the best so far, which is noted then.
     fn is_best_yet(&mut self, found: Evaluation) -> bool {
-        // What is no number is better than nothing, and JSON could not hold it.
+        // Against no evaluation, one that is no number would win, and JSON cannot hold it.
         let is_best = found.loss.is_finite() && self.best.is_none_or(|best| found.loss < best.eval_loss);
         if is_best {
             self.best = Some(Best { step: self.step, eval_loss: found.loss });

@@ -65,7 +65,7 @@ pub(super) fn look(folder: &Path) -> Result<AdapterReport, Failure> {
         lora_alpha: config.lora_alpha.to_string(),
         target_modules: config.target_modules.as_ref().map_or("none".to_owned(), ToString::to_string),
         bias: config.bias.as_str(),
-        modules: tensors.keys().filter(|name| name.contains(".lora_A.")).count(),
+        modules: stored.modules().count(),
         tensors: tensors.len(),
         parameters: sizes.sum(),
         bytes,
@@ -121,14 +121,12 @@ fn refused_by_layers(stored: &StoredAdapter) -> Result<Option<String>, ConfigErr
     if stored.config.use_dora {
         return Ok(Some("use_dora is true, and no format here computes DoRA".to_owned()));
     }
-    for (name, tensor) in &stored.tensors {
-        let Some((module, _)) = name.split_once(".lora_A.") else { continue };
-        let module = module.strip_prefix("base_model.model.").unwrap_or(module);
+    for (module, a) in stored.modules() {
         let rank = check_rank(module, rules.rank_for(module)?)?;
-        if tensor.size().first() != Some(&rank) {
+        if a.size().first() != Some(&rank) {
             return Ok(Some(format!(
-                "tensor `{name}` is {:?}, and the config says rank {rank}",
-                tensor.size()
+                "lora_A of {module} is {:?}, and the config says rank {rank}",
+                a.size()
             )));
         }
     }

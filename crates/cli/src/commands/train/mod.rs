@@ -52,7 +52,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<(), Failure> {
     let checkpoint = checkpoint(args, &settings)?;
     let mut data = Data::load(&settings)?;
     let (mut model, injection) = prepare::adapted_model(&settings, checkpoint.as_ref())?;
-    data.check(&model)?;
+    Trainer::check_data(&model, &data.train, &data.eval)?;
     let memory = Memory::estimate(&settings, &model, &injection, &data);
     data.warnings.extend(Warning::about_patterns(&injection.survey));
     data.warnings.extend(Warning::about_options(&settings.train, &data.plan(&settings)));

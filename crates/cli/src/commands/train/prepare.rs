@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use crate::warning::Warning;
 use qtuner_core::{InjectReport, inject_adapter};
 use qtuner_train::data::{self, DataReport, Sample};
-use qtuner_train::{Checkpoint, Dataset, Plan, Tokenizer, TrainError};
+use qtuner_train::{Checkpoint, Dataset, Plan, Tokenizer};
 
 /// The adapter's name in the model. PEFT's default; it does not show in the files.
 pub(super) const ADAPTER: &str = "default";
@@ -49,14 +49,6 @@ impl Data {
         }
         let warnings = Warning::about_stops(&split.report, &tokenizer, &settings.run.model);
         Ok(Self { train: split.train, eval, report: split.report, warnings })
-    }
-
-    /// Refuses data that `model` cannot be trained on, as a run would.
-    pub(super) fn check(&self, model: &Causal) -> Result<(), Failure> {
-        if self.train.samples().is_empty() {
-            return Err(TrainError::NoSamples.into());
-        }
-        model.refuse_tokens(self.train.vocab_size().max(self.eval.vocab_size()))
     }
 
     /// Tokens of the longest text that the model will see.
